@@ -1,0 +1,185 @@
+"""Where every view of a tilt experiment looks: per-view affine maps from volume to detector.
+
+A view maps a point (x, y, z), in voxels from voxel n // 2 of the volume, to a detector position, in pixels from
+pixel n // 2 of the image:
+
+    (u, v) = A (x, y) + c z + d        stored as maps[view] = [A | c | d], (2, 4)
+
+This one form holds single-axis and multi-axis series, x-axis tilt, tilt offset, per-view shift, rotation and
+magnification, and inter-axis transforms. Maps are composed; data are never resampled to get there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from concordet.errors import InputError
+
+# |det A| below this: the view looks along the slab (tilt within 0.06 degrees of 90), or its alignment is singular.
+SMALLEST_DETERMINANT = 1e-3
+
+
+def centre_offset(n: int | np.ndarray) -> float | np.ndarray:
+    """h(n) = n // 2 - (n - 1) / 2: from IMOD's centre to ours, 0 for odd and 1/2 for even sizes."""
+    return np.asarray(n) // 2 - (np.asarray(n) - 1) / 2
+
+
+def rotation_x(degrees: float) -> np.ndarray:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+
+def rotation_z(degrees: float) -> np.ndarray:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
+def tilt_rows(tilt: float) -> np.ndarray:
+    """(2, 3): u = x cos t + z sin t, v = y, for a tilt of `tilt` degrees about y."""
+    t = np.deg2rad(tilt)
+    return np.array([[np.cos(t), 0, np.sin(t)], [0, 1, 0]])
+
+
+@dataclass(frozen=True)
+class ViewGeometry:
+    """Views of one or several tilt series of one specimen.
+
+    maps         (view, 2, 4) float64, [A | c | d], voxels to pixels of the same size
+    tilts        (view,) degrees, as the series gives them
+    stacks       (view,) which series each view belongs to, 0, 1, ...
+    sections     (view,) section of its stack, 0-based
+    image_shape  (v, u) pixels
+    """
+
+    maps: np.ndarray
+    tilts: np.ndarray
+    stacks: np.ndarray
+    sections: np.ndarray
+    image_shape: tuple[int, int]
+
+    def __post_init__(self):
+        if self.maps.ndim != 3 or self.maps.shape[1:] != (2, 4):
+            raise InputError(f"view maps: expected an array (view, 2, 4), got {self.maps.shape}")
+        counts = {len(self.tilts), len(self.stacks), len(self.sections), len(self.maps)}
+        if len(counts) != 1 or 0 in counts:
+            raise InputError(f"views: expected one map, tilt, stack and section for each, got {sorted(counts)}")
+        for view, determinant in enumerate(np.linalg.det(self.maps[:, :, :2])):
+            if not abs(determinant) >= SMALLEST_DETERMINANT:
+                raise InputError(
+                    f"view {self.sections[view]} of stack {self.stacks[view]}: expected a map with |det A| >= "
+                    f"{SMALLEST_DETERMINANT}, got {determinant:.3g} (tilt {self.tilts[view]:.2f} degrees)")
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    @property
+    def shears(self) -> np.ndarray:
+        """s_v = A_v^-1 c_v, (view, 2): in-plane shift per slice, in voxels."""
+        return np.linalg.solve(self.maps[:, :, :2], self.maps[:, :, 2:3])[:, :, 0]
+
+    def select(self, views: np.ndarray) -> ViewGeometry:
+        """The same geometry with only `views` (indices or a boolean mask), in their order."""
+        return replace(self, maps=self.maps[views], tilts=self.tilts[views], stacks=self.stacks[views],
+                       sections=self.sections[views])
+
+    def moved(self, shift: tuple[float, float, float]) -> ViewGeometry:
+        """The maps for a volume whose content lies `shift` = (x, y, z) voxels further along each axis."""
+        maps = self.maps.copy()
+        maps[:, :, 3] -= maps[:, :, :3] @ np.asarray(shift, float)
+        return replace(self, maps=maps)
+
+    def flipped(self) -> ViewGeometry:
+        """The other hand: z to -z (the same as negating every tilt of a single-axis series)."""
+        maps = self.maps.copy()
+        maps[:, :, 2] = -maps[:, :, 2]
+        return replace(self, maps=maps)
+
+    def binned(self, factor: int) -> ViewGeometry:
+        """For images averaged over `factor` x `factor` pixels and voxels as large.
+
+        Binned pixel j lies at unbinned pixel b j + (b - 1) / 2, so the image's origin moves by
+        b (n_b // 2) + (b - 1) / 2 - n // 2 pixels. The volume's origin is the same point before and after.
+        """
+        if factor < 1:
+            raise InputError(f"binning: expected a whole number of at least 1, got {factor}")
+        shape = np.array(self.image_shape)
+        binned_shape = shape // factor
+        if binned_shape.min() < 1:
+            raise InputError(f"binning: {factor} leaves nothing of images of {self.image_shape} pixels (v, u)")
+        origin = (factor * (binned_shape // 2) + (factor - 1) / 2 - shape // 2)[::-1]
+        maps = self.maps.copy()
+        maps[:, :, 3] = (maps[:, :, 3] - origin) / factor
+        return replace(self, maps=maps, image_shape=(int(binned_shape[0]), int(binned_shape[1])))
+
+
+def joined(series: list[ViewGeometry]) -> ViewGeometry:
+    """Several series of one specimen as one set of views; images must have one shape."""
+    shapes = {one.image_shape for one in series}
+    if len(shapes) != 1:
+        raise InputError(f"stacks: expected images of one size, got {sorted(shapes)} pixels (v, u)")
+    return ViewGeometry(
+        maps=np.concatenate([one.maps for one in series]),
+        tilts=np.concatenate([one.tilts for one in series]),
+        stacks=np.concatenate([one.stacks for one in series]),
+        sections=np.concatenate([one.sections for one in series]),
+        image_shape=series[0].image_shape)
+
+
+def tilt_series(
+    tilts: np.ndarray,
+    image_shape: tuple[int, int],
+    *,
+    stack: int = 0,
+    azimuth: float = 0.0,
+    x_tilts: np.ndarray | float = 0.0,
+    tilt_offset: float = 0.0,
+    transforms: np.ndarray | None = None,
+    to_common: np.ndarray | None = None,
+    imod_centred: bool = False,
+    volume_shape: tuple[int, int, int] | None = None,
+) -> ViewGeometry:
+    """The geometry of one tilt series, aligned already or by IMOD's files.
+
+    tilts         (view,) degrees about the tilt axis, stack order; u = x' cos t + z sin t, v = y'
+    image_shape   (v, u) pixels of the images as they are in the stack (raw ones with `transforms`)
+    azimuth       degrees: x' = x cos a + y sin a, y' = -x sin a + y cos a
+    x_tilts       degrees about x, one or per view, in the sign of an .xtilt file (IMOD's XAXISTILT is its negative)
+    tilt_offset   degrees added to every tilt (IMOD's OFFSET)
+    transforms    (view, 2, 3) of an .xf file: raw to aligned, out - c = A_xf (in - c) + d_xf about c = (n - 1) / 2
+    to_common     (3, 4) in (x, y, z): p -> T p + t_T from this series' frame to the common one, about (n - 1) / 2
+    imod_centred  images and volume are centred on (n - 1) / 2 instead of n // 2; implied by `transforms`
+    volume_shape  (z, y, x) of the output, needed where IMOD's centre of it is (`imod_centred`, `to_common`)
+
+    With P = M [[cos t, 0, sin t], [0, 1, 0]] Rx(x-tilt) Rz(-azimuth) T^-1, M = A_xf^-1 and h(n) the way from IMOD's
+    centre to ours: A = P[:, :2], c = P[:, 2], d = P (h_volume - t_T) - M d_xf - h_image.
+    """
+    tilts = np.asarray(tilts, float)
+    count = len(tilts)
+    imod_centred = imod_centred or transforms is not None
+    h_image = centre_offset(np.array(image_shape[::-1])) if imod_centred else np.zeros(2)
+    h_volume = np.zeros(3)
+    if imod_centred or to_common is not None:
+        if volume_shape is None:
+            raise InputError("volume shape: needed where IMOD's centre (n - 1) / 2 is used, got none")
+        h_volume = centre_offset(np.array(volume_shape[::-1]))
+    common = np.eye(3, 4) if to_common is None else np.asarray(to_common, float)
+    if abs(np.linalg.det(common[:, :3])) < SMALLEST_DETERMINANT:
+        raise InputError("volume transform: expected an invertible matrix, got one with determinant "
+                         f"{np.linalg.det(common[:, :3]):.3g}")
+    inverse_common = np.linalg.inv(common[:, :3])
+    x_tilts = np.broadcast_to(np.asarray(x_tilts, float), (count,))
+    maps = np.empty((count, 2, 4))
+    for view in range(count):
+        rows = tilt_rows(tilts[view] + tilt_offset) @ rotation_x(x_tilts[view]) @ rotation_z(-azimuth)
+        shift = np.zeros(2)
+        if transforms is not None:
+            to_raw = np.linalg.inv(transforms[view, :, :2])
+            rows = to_raw @ rows
+            shift = to_raw @ transforms[view, :, 2]
+        rows = rows @ inverse_common
+        maps[view, :, :3] = rows
+        # t_T is about (n - 1) / 2 of the common volume; h_volume moves from there to n // 2.
+        maps[view, :, 3] = rows @ (h_volume - common[:, 3]) - shift - h_image
+    return ViewGeometry(maps, tilts + tilt_offset, np.full(count, stack), np.arange(count), tuple(image_shape))
