@@ -134,3 +134,116 @@ class Projector:
                                      self.threads)
                 done += 1
         return images
+
+
+class TiltData:
+    """The measured views of one specimen, warped to their base planes, and their weights.
+
+    projector    the operator W
+    images       (view, y, x) float32: base-plane images, line integrals per slice length (p / g_v)
+    row_weights  (view, y, x) float32: R, the inverse row sums of W on the pixels used, 0 on all others
+
+    A pixel is used where its ray passes at least `MINIMUM_PATH` of the slab's slices inside the volume, it lies on the
+    detector, and no mask covers it.
+    """
+
+    # Rays that only clip the volume's edge would put into it what lies outside.
+    MINIMUM_PATH = 0.5
+    # Column weights of subsets are kept while they fit into this; else recomputed, for 1 / (2 inner) of the work.
+    COLUMN_CACHE_BYTES = 2 << 30
+
+    def __init__(self, projector: Projector):
+        self.projector = projector
+        self.images = projector.zeros_images(len(projector))
+        self.row_weights = projector.zeros_images(len(projector))
+        self._column_cache: dict[bytes, np.ndarray] = {}
+        ones = zeros_volume(projector.volume_shape)
+        ones[...] = 1
+        shortest = self.MINIMUM_PATH * projector.volume_shape[0]
+        for group in projector.view_groups(projector.all_views):
+            sums = self.row_weights[group[0] : group[-1] + 1]
+            projector.shear_sum(ones, group, sums)
+            used = sums >= shortest
+            np.divide(1, sums, out=sums, where=used)
+            sums *= used
+
+    def set_view(self, view: int, image: np.ndarray, mask: np.ndarray | None = None) -> None:
+        """Take in the detector image (v, u), line integrals; `mask` (v, u) is 1 where it may be used, else 0."""
+        projector = self.projector
+        inside = np.empty(projector.base_shape, np.float32)
+        projector.base_image(image, view, self.images[view], inside)
+        self.row_weights[view] *= inside
+        if mask is not None:
+            # Cubic interpolation reaches two pixels, so a pixel is used only where the warped mask is whole.
+            warped = np.empty_like(inside)
+            projector.base_image(np.ascontiguousarray(mask, np.float32), view, warped, inside)
+            self.row_weights[view] *= warped * projector.slice_lengths[view] > 0.999
+        self.images[view] *= self.row_weights[view] > 0
+
+    def start(self, initial: np.ndarray | None) -> np.ndarray:
+        """A working volume that holds `initial`, or zeros."""
+        shape = self.projector.volume_shape
+        if initial is None:
+            return zeros_volume(shape)
+        if initial.shape != shape:
+            raise InputError(f"initial volume: expected {shape} voxels (z, y, x), got {initial.shape}")
+        return as_volume(initial)
+
+    def column_weights(self, views: np.ndarray, context=None) -> np.ndarray:
+        """C: inverse column sums of W over the used pixels of `views`; 0 for voxels that no ray meets."""
+        projector = self.projector
+        columns = zeros_volume(projector.volume_shape)
+        for group in projector.view_groups(context.share(views) if context else views):
+            projector.shear_adjoint((self.row_weights[group] > 0).astype(np.float32), group, columns)
+        if context:
+            context.sum(columns)
+        # A voxel that is met by a thousandth of a ray gets a bounded, small weight instead of a huge one.
+        met = columns > 1e-3
+        np.divide(1, columns, out=columns, where=met)
+        columns *= met
+        return columns
+
+    def cached_column_weights(self, views: np.ndarray) -> np.ndarray:
+        """`column_weights`, remembered per subset while the memory allowed for it lasts."""
+        key = views.tobytes()
+        if key not in self._column_cache:
+            weights = self.column_weights(views)
+            held = sum(volume.nbytes for volume in self._column_cache.values())
+            if held + weights.nbytes > self.COLUMN_CACHE_BYTES:
+                return weights
+            self._column_cache[key] = weights
+        return self._column_cache[key]
+
+    def _compared(self, volume: np.ndarray, views: np.ndarray):
+        """(group, images R (p - W x), sums (view, 7)) for `views`, a group at a time."""
+        projector = self.projector
+        projections = projector.zeros_images(min(len(views), VIEWS_AT_A_TIME))
+        for group in projector.view_groups(views):
+            residual = projector.shear_sum(volume, group, projections[: len(group)])
+            sums = np.empty((len(group), 7))
+            _kernels.compare(self.images, self.row_weights, group, residual, sums, projector.threads)
+            yield group, residual, sums
+
+    def back_project_residual(self, volume: np.ndarray, views: np.ndarray, update: np.ndarray) -> float:
+        """update += W^T R (p - W x) over `views`; returns |R^1/2 (p - W x)|^2."""
+        weighted_residual = 0.0
+        for group, residual, sums in self._compared(volume, views):
+            self.projector.shear_adjoint(residual, group, update)
+            weighted_residual += float(sums[:, 6].sum())
+        return weighted_residual
+
+    def relax(self, volume, update, column_weights, relaxation: float, positivity: bool) -> list[float]:
+        """volume += relaxation C update, clamped at 0 with `positivity`; returns [|change|^2, |volume|^2]."""
+        floor = 0.0 if positivity else -np.inf
+        return _kernels.relax(volume, update, column_weights, relaxation, floor, self.projector.threads)
+
+    def ncc(self, volume: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """(len(views),) normalised cross-correlation of W x with the data over each view's used pixels, -1 to 1."""
+        values = []
+        for _, _, sums in self._compared(volume, views):
+            count, p, s, pp, ss, ps = sums[:, :6].T
+            covariance = ps * count - p * s
+            variances = np.maximum(pp * count - p * p, 0) * np.maximum(ss * count - s * s, 0)
+            values.append(np.divide(covariance, np.sqrt(variances), out=np.zeros_like(covariance),
+                                    where=variances > 0))
+        return np.concatenate(values)

@@ -1,8 +1,8 @@
 """Pictures and pages: one self-contained HTML report of a run, and standalone pictures of volumes.
 
-A report is a list of sections; each builder below turns arrays or figures into one `Section`.  Figures are PNGs
-inside the page, so that it can be mailed, and colours are those of Okabe and Ito, told apart by all eyes.
-The only module that imports matplotlib.
+A report is a list of sections; each builder below turns arrays or numbers into one `Section`.  Pictures are
+PNGs inside the page, so that it can be mailed; colours are those of Okabe and Ito, told apart by all eyes.
+The only module that imports matplotlib.  [1] is Wang et al., DM-SIRT.
 """
 
 from __future__ import annotations
@@ -37,25 +37,29 @@ _STYLE = {
 }
 _PAGE_STYLE = """
 :root { color-scheme: light; }
-body { margin: 0; background: #fff; color: #1d1d1f; font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto,
-  "Helvetica Neue", Arial, sans-serif; -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: #fff; color: #1d1d1f; -webkit-text-size-adjust: 100%;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 74rem; margin: 0 auto; padding: 1.6rem 1.1rem 4rem; }
 h1 { font-size: 1.75rem; line-height: 1.2; font-weight: 650; margin: 0 0 .9rem; }
-h2 { font-size: 1.2rem; font-weight: 620; margin: 2.6rem 0 .8rem; padding-top: .7rem; border-top: 1px solid #ddd; }
-nav { font-size: .92rem; margin: .2rem 0 1.2rem; } nav a { color: #0062a3; margin-right: 1.1em; text-decoration: none; }
+h2 { font-size: 1.2rem; font-weight: 620; margin: 2.6rem 0 .8rem; padding-top: .7rem;
+  border-top: 1px solid #ddd; }
+nav { font-size: .92rem; margin: .2rem 0 1.2rem; }
+nav a { color: #0062a3; margin-right: 1.1em; text-decoration: none; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0 0 1rem; }
 dt { color: #666; } dd { margin: 0; overflow-wrap: anywhere; }
 .figures { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
-figure { margin: 0; flex: 1 1 19rem; max-width: 34rem; } figure.wide { flex-basis: 100%; max-width: 46rem; }
+figure { margin: 0; flex: 1 1 19rem; max-width: 34rem; }
+figure.wide { flex-basis: 100%; max-width: 46rem; }
 img { display: block; width: 100%; height: auto; }
 figcaption { font-size: .95rem; margin-top: .35rem; } figcaption b { font-weight: 620; }
 p.caption { color: #555; font-size: .92rem; max-width: 62rem; margin: .8rem 0 0; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; font-size: .95rem; margin-bottom: .7rem; }
-.legend i { display: inline-block; width: 2.1em; margin-right: .5em; vertical-align: middle; border-top: 3px; }
+.legend i { display: inline-block; width: 2.1em; margin-right: .5em; vertical-align: middle;
+  border-top: 3px solid; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem; }
-th, td { padding: .34rem .95rem .34rem 0; text-align: left; white-space: nowrap; border-bottom: 1px solid #e6e6e6; }
-th { font-weight: 600; border-bottom-color: #888; } .n { text-align: right; }
+th, td { padding: .34rem 1.3rem .34rem 0; text-align: left; border-bottom: 1px solid #e6e6e6; }
+td { white-space: nowrap; } th { font-weight: 600; border-bottom-color: #888; } .n { text-align: right; }
 summary { cursor: pointer; color: #0062a3; }
 pre { font-size: .82rem; line-height: 1.45; background: #f6f6f7; padding: .9rem; overflow-x: auto; }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
@@ -93,9 +97,9 @@ def write_report(path: str | os.PathLike, *, title: str, summary: Sequence[tuple
     _write_whole(path, page.encode())
 
 
-def slices(volumes: Mapping[str, np.ndarray], *, voxel_size: float, truth: str | None = None, plane: str = "ortho",
-           thickness: int | None = None, matter_high: bool = True, notes: Mapping[str, str] | None = None,
-           heading: str = "Slices") -> Section:
+def slices(volumes: Mapping[str, np.ndarray], *, voxel_size: float, truth: str | None = None,
+           plane: str = "ortho", thickness: int | None = None, matter_high: bool = True,
+           notes: Mapping[str, str] | None = None, heading: str = "Slices") -> Section:
     """Central slices of several volumes, side by side.
 
     volumes       name: (z, y, x)
@@ -112,20 +116,20 @@ def slices(volumes: Mapping[str, np.ndarray], *, voxel_size: float, truth: str |
     for name, volume in ordered.items():
         png = _render(lambda figure, volume=volume: _draw_slices(
             figure, (0, 0, 1, 1), volume, voxel_size, plane, depth, matter_high),
-            _slices_size(volume, plane, 4.2))
+            _slices_size(volume, plane, 4.2), tight=False)
         figures.append(_figure(png, f"slices of {name}", name, (notes or {}).get(name, "")))
     across = f"{depth} voxel{'s' if depth > 1 else ''}"
     if voxel_size > 0:
         across += f" ({depth * voxel_size / 10:.3g} nm)"
     what = "xy, with xz below and yz beside it" if plane == "ortho" else plane
     return Section(heading, f'<div class="figures">\n{"".join(figures)}</div>',
-                   f"Slices through the centre: {what}. Mean of {across} across each slice; grey levels from 0.5 % "
-                   f"to 99.5 % of what each picture shows. Matter is dark.")
+                   f"Slices through the centre: {what}. Mean of {across} across each slice; grey levels from "
+                   f"0.5 % to 99.5 % of what each picture shows. Matter is dark.")
 
 
 def picture(path: str | os.PathLike, volumes: Mapping[str, np.ndarray], *, voxel_size: float,
-            truth: str | None = None, plane: str = "ortho", thickness: int | None = None, matter_high: bool = True,
-            columns: int | None = None, panel_width: float = 3.2) -> None:
+            truth: str | None = None, plane: str = "ortho", thickness: int | None = None,
+            matter_high: bool = True, columns: int | None = None, panel_width: float = 3.2) -> None:
     """A PNG of the same slices side by side, named above; arguments as in `slices`.
 
     columns       panels in a row; all of them up to five unless given
@@ -146,17 +150,17 @@ def picture(path: str | os.PathLike, volumes: Mapping[str, np.ndarray], *, voxel
             row, column = divmod(i, columns)
             left = column * (panel_width + gap)
             top = height - sum(row_heights[:row]) - row * gap
-            panel_height = sizes[i][1]
-            box = (left / width, (top - name_height - panel_height) / height, panel_width / width, panel_height / height)
+            bottom = top - name_height - sizes[i][1]
+            box = (left / width, bottom / height, panel_width / width, sizes[i][1] / height)
             _draw_slices(figure, box, volume, voxel_size, plane, depth, matter_high)
-            figure.text(left / width, (top - 0.22) / height, name, fontsize=11, weight="bold", color="#1d1d1f")
+            figure.text(left / width, (top - 0.22) / height, name, fontsize=11, weight="bold")
 
-    _write_whole(path, _render(draw, (width, height), dots_per_inch=150))
+    _write_whole(path, _render(draw, (width, height), dots_per_inch=150, tight=False))
 
 
 def ncc_against_tilt(curves: Mapping[str, Sequence[Mapping]], *, stacks: Sequence[str] | None = None,
                      heading: str = "Reprojection against the views") -> Section:
-    """NCC of every view with the reprojection against its tilt: one panel per stack, one line per method ([1], fig. 6).
+    """NCC of every view with its reprojection, against tilt: a panel per stack, a line per method ([1], fig. 6).
 
     curves   method: views, each {"stack", "view", "tilt" (degrees), "ncc", "held_out"}; views without an NCC
              (None or NaN) are left out
@@ -211,10 +215,11 @@ def ncc_bars(values: Mapping[str, float | Sequence[float]], *, label: str = "cor
             if not numbers.size:
                 continue
             if numbers.size > 1:
-                axes.plot(numbers, np.full(numbers.size, row), "|", color=colour, markersize=13, markeredgewidth=1.5)
-            axes.plot(numbers.mean(), row, "o", color=colour, markersize=9)
-            axes.annotate(f"{numbers.mean():.3f}", (numbers.mean(), row), xytext=(0, 9), textcoords="offset points",
-                          ha="center", fontsize=9)
+                axes.plot(numbers, np.full(numbers.size, row), "|", color=colour, markersize=15,
+                          markeredgewidth=1.2)
+            axes.plot(numbers.mean(), row, "o", color=colour, markersize=7)
+            axes.annotate(f"{numbers.mean():.3f}", (numbers.mean(), row), xytext=(0, 9),
+                          textcoords="offset points", ha="center", fontsize=9)
         axes.set_yticks(range(len(series)), list(series))
         axes.set_ylim(len(series) - 0.4, -0.7)
         axes.set_xlim(_padded_limits(shown, 0.15))
@@ -246,8 +251,8 @@ def history(curves: Mapping[str, Sequence[float]], *, xlabel: str = "iteration",
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
 
-    return Section(heading, _legend(curves) + _figure(_render(draw, (5.6, 3.4)), f"{ylabel} against {xlabel}", wide=True),
-                   caption)
+    png = _render(draw, (5.6, 3.4))
+    return Section(heading, _legend(curves) + _figure(png, f"{ylabel} against {xlabel}", wide=True), caption)
 
 
 def fsc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], *, voxel_size: float,
@@ -270,8 +275,8 @@ def fsc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], *, voxel_size: floa
         axes = figure.add_subplot()
         for threshold in (0.143, 0.5):
             axes.axhline(threshold, color="#888888", linewidth=0.9)
-            axes.annotate(f"{threshold:g}", (1, threshold), xycoords=("axes fraction", "data"), xytext=(3, 0),
-                          textcoords="offset points", va="center", fontsize=8, color="#666666")
+            axes.annotate(f"{threshold:g}", (1, threshold), xycoords=("axes fraction", "data"),
+                          xytext=(3, 0), textcoords="offset points", va="center", fontsize=8, color="#666666")
         for name, (colour, line) in _styles(curves).items():
             axes.plot(*clean[name], line, color=colour)
         axes.set_xlim(0, 0.5 / voxel_size)
@@ -281,7 +286,8 @@ def fsc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], *, voxel_size: floa
         axes.set_xlabel("spatial frequency (1/A), and resolution")
         axes.set_ylabel("FSC")
 
-    return Section(heading, _legend(curves) + _figure(_render(draw, (5.6, 3.6)), "Fourier shell correlation", wide=True),
+    png = _render(draw, (5.6, 3.6))
+    return Section(heading, _legend(curves) + _figure(png, "Fourier shell correlation", wide=True),
                    "Resolution where the FSC falls below 0.143: " + "; ".join(found) + "." if found else "")
 
 
@@ -314,13 +320,15 @@ def _draw_slices(figure, box, volume, voxel_size, plane, depth, matter_high):
     for name, (left, bottom, w, h) in planes.items():
         axes = figure.add_axes((box[0] + box[2] * left / width, box[1] + box[3] * bottom / height,
                                 box[2] * w / width, box[3] * h / height))
-        axes.imshow(images[name], cmap="gray_r" if matter_high else "gray", vmin=low, vmax=high, origin="lower",
+        image = images[name].T if name == "yz" and len(planes) > 1 else images[name]
+        axes.imshow(image, cmap="gray_r" if matter_high else "gray", vmin=low, vmax=high, origin="lower",
                     aspect="auto", interpolation="antialiased")
-        axes.set_axis_off()
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color="#bbbbbb", linewidth=0.6)
         if len(planes) > 1 and min(w, h) >= 0.06 * width:
-            axes.text(0.5 / w * 0.03 * width, 1 - 0.5 / h * 0.03 * width, name, transform=axes.transAxes, va="top",
+            axes.text(0.015 * width / w, 1 - 0.015 * width / h, name, transform=axes.transAxes, va="top",
                       fontsize=9, color="white", path_effects=_outline())
-    first, (_, _, w, h) = next(iter(planes.items()))
+    _, _, w, h = next(iter(planes.values()))
     if voxel_size > 0 and h >= 0.12 * width:
         _draw_scale_bar(figure.axes[-len(planes)], w, h, voxel_size)
 
@@ -329,8 +337,8 @@ def _draw_scale_bar(axes, columns, rows, voxel_size):
     nanometres = _round_length(columns * voxel_size / 10 / 4)
     length = nanometres * 10 / voxel_size
     left, bottom, thick = 0.04 * columns, 0.04 * columns, max(0.012 * columns, 0.3)
-    axes.add_patch(Rectangle((left - 0.5, bottom - 0.5), length, thick, facecolor="white", edgecolor="black",
-                             linewidth=0.7))
+    axes.add_patch(Rectangle((left - 0.5, bottom - 0.5), length, thick, facecolor="white",
+                             edgecolor="#222222", linewidth=0.9))
     axes.text(left - 0.5 + length / 2, bottom + 1.4 * thick, f"{nanometres:g} nm", ha="center", va="bottom",
               fontsize=9, color="white", path_effects=_outline())
 
@@ -358,10 +366,117 @@ def _slices_size(volume, plane, width):
 
 
 def _central_slice(volume, plane, depth):
-    """Mean of `depth` central slices: xy as (y, x), xz as (z, x), yz as (y, z) beside an xy slice, else (z, y)."""
-    axis = {"xy": 0, "xz": 1, "yz": 2}[plane]
+    """Mean of `depth` central slices: xy as (y, x), xz as (z, x), yz as (z, y)."""
+    axis = ("xy", "xz", "yz").index(plane)
     n = volume.shape[axis]
     depth = min(depth, n)
     first = min(max(n // 2 - depth // 2, 0), n - depth)
-    image = np.asarray(volume[(slice(None),) * axis + (slice(first, first + depth),)], dtype=np.float32).mean(axis=axis)
-    return image
+    chosen = (slice(None),) * axis + (slice(first, first + depth),)
+    return np.asarray(volume[chosen], dtype=np.float32).mean(axis=axis)
+
+
+def _slice_thickness(volumes, thickness):
+    smallest = min((min(np.shape(volume)) for volume in volumes.values()), default=1)
+    return max(1, min(7, smallest // 12) if thickness is None else int(thickness))
+
+
+def _truth_first(volumes, truth):
+    volumes = {name: np.asanyarray(volume) for name, volume in volumes.items()}
+    for name, volume in volumes.items():
+        if volume.ndim != 3 or volume.size == 0:
+            raise ValueError(f"{name}: expected a volume with 3 axes, got shape {volume.shape}")
+    return {truth: volumes[truth], **volumes} if truth in volumes else volumes
+
+
+def _grey_levels(values):
+    values = values[np.isfinite(values)]
+    low, high = np.percentile(values, [0.5, 99.5]) if values.size else (0.0, 1.0)
+    # A few bright dots in an empty field lie above the percentile; then the whole range.
+    if not high > low and values.size:
+        low, high = values.min(), values.max()
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _round_length(length):
+    """The largest of 1, 2, 5 x 10^k that is not above `length`."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9))
+
+
+def _styles(names):
+    """Colour and line of each name, by position: the lines change where the colours repeat."""
+    return {name: (COLOURS[i % len(COLOURS)], _LINES[i // len(COLOURS) % len(_LINES)])
+            for i, name in enumerate(names)}
+
+
+def _padded_limits(values, margin=0.06):
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(np.min(values)), float(np.max(values))
+    room = margin * (high - low) or 0.05 * max(abs(high), 0.1)
+    return low - room, high + room
+
+
+def _crossing(frequency, correlation, threshold):
+    """Frequency at which the correlation first falls below the threshold; None if it does not."""
+    below = np.flatnonzero(correlation < threshold)
+    below = below[below > 0]
+    if not below.size:
+        return None
+    i = below[0]
+    share = (correlation[i - 1] - threshold) / max(correlation[i - 1] - correlation[i], 1e-12)
+    return frequency[i - 1] + min(max(share, 0), 1) * (frequency[i] - frequency[i - 1])
+
+
+def _render(draw, size, dots_per_inch=160, tight=True):
+    """PNG bytes of what draw(figure) draws on `size` inches."""
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+        figure = Figure(figsize=size, facecolor="white", layout=None)
+        FigureCanvasAgg(figure)
+        draw(figure)
+        if tight:
+            figure.set_layout_engine("tight")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _figure(png, description, name="", note="", wide=False):
+    text = f"<b>{escape(name)}</b>" if name else ""
+    text += f" {escape(note)}" if note else ""
+    return (f'<figure{" class=wide" if wide else ""}><img alt="{escape(description, quote=True)}" '
+            f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+            + (f"<figcaption>{text}</figcaption>" if text else "") + "</figure>\n")
+
+
+def _legend(names):
+    entries = "".join(f'<span><i style="border-top-style:{_DASHES[line]};border-top-color:{colour}"></i>'
+                      f"{escape(name)}</span>\n" for name, (colour, line) in _styles(names).items())
+    return f'<div class="legend">\n{entries}</div>\n'
+
+
+def _is_number(value):
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _text(value):
+    if value is None or (_is_number(value) and np.isnan(value)):
+        return "\N{EN DASH}"
+    return f"{float(value):.4g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _plain(value):
+    """What JSON does not know: arrays and numpy numbers by value, the rest as text."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
+
+
+def _write_whole(path, content: bytes):
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except OSError as error:
+        raise RunError(f"{path}: could not be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)

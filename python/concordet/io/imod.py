@@ -59,7 +59,7 @@ def read_transforms(path: PathLike, count: int | None = None, *, stack: PathLike
     InputError : a line without exactly 6 finite numbers (so for local-alignment and midas files), a singular
         matrix (the view is named), none at all, or not `count`
     """
-    rows = []
+    rows: list[list[list[float]]] = []
     for line, words in _lines(path):
         if len(words) != 6:
             raise InputError(

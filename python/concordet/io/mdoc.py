@@ -23,6 +23,7 @@ _FIELDS = {
     "PriorRecordDose": "prior_dose",
     "RotationAngle": "rotation_angle",
 }
+Entries = dict[str, tuple[str, int]]  # key -> (text, line)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Mdoc:
         """(n,) float64 degrees in stack order; InputError when a section has none."""
         for section in self.sections:
             if section.tilt_angle is None:
-                raise InputError(f"{self.path}: expected a TiltAngle in [ZValue = {section.z_value}], got none")
+                place = f"[ZValue = {section.z_value}]"
+                raise InputError(f"{self.path}: expected a TiltAngle in {place}, got none")
         return np.array([section.tilt_angle for section in self.sections], np.float64)
 
 
@@ -110,7 +112,7 @@ def read_mdoc(path: PathLike, count: int | None = None, *, stack: PathLike = "")
         if "PieceCoordinates" in entries or whole.get("Montage", "0") != "0":
             raise InputError(f"{path}: expected one image per section, got a montage (PieceCoordinates)")
     if not found and "FrameSet" in headings:
-        raise InputError(f"{path}: expected [ZValue = n] sections of a tilt series, got the [FrameSet] of a movie")
+        raise InputError(f"{path}: expected [ZValue = n] sections of a tilt series, got a movie's [FrameSet]")
     if not found:
         raise InputError(f"{path}: expected an mdoc with [ZValue = n] sections, got none")
     check_count(path, "sections", len(found), count, stack)
@@ -118,9 +120,9 @@ def read_mdoc(path: PathLike, count: int | None = None, *, stack: PathLike = "")
     return Mdoc(path, sections, whole.get("ImageFile"), spacing, tilt_axis)
 
 
-def _blocks(path: Path) -> list[tuple[str, str, int, dict[str, tuple[str, int]]]]:
-    """(heading, its value, line, entries: key -> (text, line)); the first block is the file's own, heading ''."""
-    blocks: list[tuple[str, str, int, dict[str, tuple[str, int]]]] = [("", "", 0, {})]
+def _blocks(path: Path) -> list[tuple[str, str, int, Entries]]:
+    """(heading, its value, line, entries); the first block is the file's own, with the heading ''."""
+    blocks: list[tuple[str, str, int, Entries]] = [("", "", 0, {})]
     for line, text in enumerate(read_text(path).splitlines(), start=1):
         if match := _HEADING.match(text.strip()):
             blocks.append((match[1], match[2], line, {}))
@@ -129,20 +131,20 @@ def _blocks(path: Path) -> list[tuple[str, str, int, dict[str, tuple[str, int]]]
     return blocks
 
 
-def _section(path: Path, line: int, value: str, entries: dict, spacing: float | None) -> MdocSection:
+def _section(path: Path, line: int, value: str, entries: Entries, spacing: float | None) -> MdocSection:
     if not value.isdecimal():
         raise InputError(f"{path}: line {line}: expected ZValue to be an integer >= 0, got {value!r}")
     fields = {field: _value(path, entries, key) for key, field in _FIELDS.items()}
-    if fields["tilt_angle"] is not None and abs(fields["tilt_angle"]) > 180:
+    if abs(fields["tilt_angle"] or 0) > 180:
         text, line = entries["TiltAngle"]
         raise InputError(f"{path}: line {line}: expected a tilt angle in -180 .. 180 degrees, got {text}")
     if fields["pixel_spacing"] is None:
         fields["pixel_spacing"] = spacing
-    movie, _ = entries.get("SubFramePath", (None, 0))
+    movie = entries["SubFramePath"][0] if "SubFramePath" in entries else None
     return MdocSection(int(value), sub_frame_path=movie, **fields)
 
 
-def _value(path: Path, entries: dict, key: str) -> float | None:
+def _value(path: Path, entries: Entries, key: str) -> float | None:
     if key not in entries:
         return None
     text, line = entries[key]

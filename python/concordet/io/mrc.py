@@ -47,8 +47,7 @@ class MrcHeader:
     sections, rows, columns : int, >= 1, as stored: slowest, middle and fastest axis
     mode : int, MRC mode 0, 1, 2, 6 or 12
     dtype : numpy dtype with byte order; mode 0 is int8 or uint8 (IMOD's flag, else the header's statistics)
-    data_offset : int, bytes before the first pixel
-    extended_bytes : int, bytes between header and data
+    data_offset, extended_bytes : int, bytes before the first pixel; those of them in the extended header
     voxel_size : (x, y, z) angstrom, cell / sampling; 0 where the file does not say
     origin : (x, y, z) angstrom, place of the first voxel (MRC2014 sign; IMOD's older sign is turned round)
     start : (column, row, section) index of the first stored sample in the cell, nxstart nystart nzstart
@@ -144,7 +143,7 @@ class Stack:
     def __init__(self, header: MrcHeader, file: BinaryIO, section_word: str = "view"):
         self.header = header
         self._section_word = section_word
-        self._map: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __len__(self) -> int:
         return self.header.sections
@@ -166,9 +165,7 @@ class Stack:
         return self.header.voxel_size
 
     def close(self) -> None:
-        if self._map is not None:
-            self._map.close()
-            self._map = None
+        self._map.close()
 
     def view(self, index: int, *, check_finite: bool = True) -> np.ndarray:
         """One section as a new float32 array (v, u), C order.
@@ -185,8 +182,6 @@ class Stack:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"view must be in 0 .. {len(self) - 1}, got {index}")
-        if self._map is None:
-            raise ValueError(f"{self.header.path} is closed")
         header = self.header
         pixels = header.rows * header.columns
         length = pixels * header.dtype.itemsize
@@ -279,11 +274,9 @@ class StackWriter:
         self.written += 1
 
     def _converted(self, section: np.ndarray) -> np.ndarray:
-        if self._dtype.kind in "iu":
-            limits = np.iinfo(self._dtype)
-            section = np.rint(section)
-        else:
-            limits = np.finfo(self._dtype)
+        is_integer = self._dtype.kind in "iu"
+        limits = np.iinfo(self._dtype) if is_integer else np.finfo(self._dtype)
+        section = np.rint(section) if is_integer else section
         least, largest = section.min(), section.max()
         if least < limits.min or largest > limits.max:
             raise InputError(
@@ -353,14 +346,12 @@ def create_stack(
         try:
             with open(plain, "wb") as file:
                 file.write(header.tobytes())
-                file.flush()
                 writer = StackWriter(path, file, header, np.dtype(f"<{_MODES[mode]}"))
                 yield writer
                 writer._finish()
             if packed:
-                with open(plain, "rb") as raw, open(beside, "wb") as out:
-                    with gzip.GzipFile("", "wb", 4, out, mtime=0) as zipped:
-                        shutil.copyfileobj(raw, zipped, _CHUNK)
+                with open(plain, "rb") as raw, gzip.open(beside, "wb", 4) as zipped:
+                    shutil.copyfileobj(raw, zipped, _CHUNK)
         finally:
             if packed:
                 plain.unlink(missing_ok=True)
@@ -386,7 +377,7 @@ def write_volume(
             writer.write(section)
 
 
-def _new_header(shape, voxel_size, origin, labels, mode, is_volume) -> np.ndarray:
+def _new_header(shape, voxel_size, origin, labels, mode: int, is_volume: bool) -> np.ndarray:
     if mode not in _MODES:
         raise ValueError(f"mode must be one of {', '.join(map(str, _MODES))}, got {mode}")
     if len(shape) != 3 or not all(1 <= side < 1 << 31 for side in shape):
@@ -494,7 +485,7 @@ def _parse(path: Path, start: bytes) -> MrcHeader:
         raise InputError(f"{path}: expected an MRC file of at least {HEADER_BYTES} bytes, got {len(start)}")
     record = _in_its_byte_order(path, start)
     order = record.dtype["mode"].byteorder
-    sides = tuple(int(record[name]) for name in ("nx", "ny", "nz"))
+    sides = _three(record, "nx", "ny", "nz")
     if min(sides) < 1:
         raise InputError(f"{path}: expected sizes nx ny nz >= 1, got {' '.join(map(str, sides))}")
     mode = int(record["mode"])
@@ -509,7 +500,7 @@ def _parse(path: Path, start: bytes) -> MrcHeader:
     extended = int(record["nsymbt"])
     if extended < 0:
         raise InputError(f"{path}: expected an extended header of 0 bytes or more, got {extended}")
-    axes = tuple(int(record[name]) for name in ("mapc", "mapr", "maps"))
+    axes = _three(record, "mapc", "mapr", "maps")
     if axes == (0, 0, 0):
         axes = (1, 2, 3)
     if sorted(axes) != [1, 2, 3]:
@@ -518,7 +509,7 @@ def _parse(path: Path, start: bytes) -> MrcHeader:
     dtype = np.dtype(f"{order}{_MODES[mode]}")
     if mode == 0 and not _bytes_are_signed(record, stamp == _IMOD_STAMP, flags):
         dtype = np.dtype("u1")
-    sampling = tuple(int(record[name]) for name in ("mx", "my", "mz"))
+    sampling = _three(record, "mx", "my", "mz")
     label_count = min(max(int(record["nlabl"]), 0), _LABEL_COUNT)
     labels = [bytes(label).split(b"\0")[0].decode("latin-1") for label in record["label"][:label_count]]
     return MrcHeader(
@@ -532,7 +523,7 @@ def _parse(path: Path, start: bytes) -> MrcHeader:
         extended_bytes=extended,
         voxel_size=_voxel_size(record, sampling, sides, axes),
         origin=_origin(record, stamp == _IMOD_STAMP, flags),
-        start=tuple(int(record[name]) for name in ("nxstart", "nystart", "nzstart")),
+        start=_three(record, "nxstart", "nystart", "nzstart"),
         axes=axes,
         sampling=sampling,
         space_group=int(record["ispg"]),
@@ -541,7 +532,7 @@ def _parse(path: Path, start: bytes) -> MrcHeader:
     )
 
 
-def _in_its_byte_order(path: Path, start: bytes) -> np.ndarray:
+def _in_its_byte_order(path: Path, start: bytes) -> np.void:
     # Stamps seen for little endian: 44 44, 44 41 (IMOD, CCP4), for big endian: 11 11. Old IMOD files hold a
     # float there, and some programs stamp wrongly, so the stamp only says which order is tried first.
     candidates = [np.frombuffer(start, HEADER_DTYPE.newbyteorder(order))[0] for order in "<>"]
@@ -555,21 +546,24 @@ def _in_its_byte_order(path: Path, start: bytes) -> np.ndarray:
     for record in candidates:
         if _is_known_mode(record):
             return record
-    raise InputError(
-        f"{path}: expected an MRC file, got other data (no MAP stamp, mode {int(candidates[0]['mode'])})"
-    )
+    mode = int(candidates[0]["mode"])
+    raise InputError(f"{path}: expected an MRC file, got other data (no MAP stamp, mode {mode})")
 
 
-def _is_plausible(record: np.ndarray) -> bool:
-    sides = (int(record[name]) for name in ("nx", "ny", "nz"))
+def _is_plausible(record: np.void) -> bool:
+    sides = _three(record, "nx", "ny", "nz")
     return all(1 <= side <= _LARGEST_PLAUSIBLE_SIDE for side in sides) and _is_known_mode(record)
 
 
-def _is_known_mode(record: np.ndarray) -> bool:
+def _is_known_mode(record: np.void) -> bool:
     return int(record["mode"]) in _MODES or int(record["mode"]) in _REFUSED_MODES
 
 
-def _bytes_are_signed(record: np.ndarray, is_imod: bool, flags: int) -> bool:
+def _three(record: np.void, first: str, second: str, third: str) -> tuple[int, int, int]:
+    return int(record[first]), int(record[second]), int(record[third])
+
+
+def _bytes_are_signed(record: np.void, is_imod: bool, flags: int) -> bool:
     if is_imod:
         return bool(flags & _IMOD_SIGNED_BYTES)
     # MRC2014 says signed; a maximum past 127 shows an older file (IMOD decides alike).
@@ -585,13 +579,13 @@ def _voxel_size(record, sampling, sides, axes) -> tuple[float, float, float]:
     return sizes[0], sizes[1], sizes[2]
 
 
-def _origin(record: np.ndarray, is_imod: bool, flags: int) -> tuple[float, float, float]:
+def _origin(record: np.void, is_imod: bool, flags: int) -> tuple[float, float, float]:
     if bytes(record["map"])[:3] != b"MAP":
         return 0.0, 0.0, 0.0  # the words mean something else before the MAP stamp came
     # IMOD: the older, opposite sign unless flagged, or the file says that it follows MRC2014.
     inverted = is_imod and not flags & _IMOD_STANDARD_ORIGIN and int(record["nversion"]) <= 0
     x, y, z = (float(record["origin"][name]) for name in "xyz")
-    if not all(map(math.isfinite, (x, y, z))):
+    if not math.isfinite(x + y + z):
         return 0.0, 0.0, 0.0
     return (0.0 - x, 0.0 - y, 0.0 - z) if inverted else (x, y, z)
 
