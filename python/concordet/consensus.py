@@ -11,6 +11,8 @@ copy by their mean. Literal algorithm 1 of Wang et al., one outer iteration:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from concordet.context import Context, Serial
@@ -46,6 +48,7 @@ def dm_sirt(
     positivity: bool = False,
     tolerance: float = 0.0,
     on_iteration: OnIteration | None = None,
+    on_agent: Callable[[int], None] | None = None,
     context: Context | None = None,
 ) -> np.ndarray:
     """DM-SIRT [Wang et al., algorithm 1]: SIRT agents on subsets of views reach one volume.
@@ -58,6 +61,7 @@ def dm_sirt(
     initial     x0, (z, y, x); zero by default
     positivity  clamp every agent's steps, and the volume returned, at zero
     tolerance   end when |change of w| / |w| falls below it; 0: never
+    on_agent    called with the number of agents' turns done, over all outer iterations
     Returns w, (z, y, x). InputError for parameters out of range.
     """
     steps = np.broadcast_to(np.asarray(relaxation, float), (len(partition),))
@@ -72,7 +76,7 @@ def dm_sirt(
     for iteration in range(outer):
         total = np.zeros_like(mean)
         residual = np.zeros(1)
-        for agent in agents:
+        for turn, agent in enumerate(agents, start=1):
             state, views = states[agent], partition.subsets[agent]
             reflected = 2 * mean - state  # 1
             output[...] = reflected
@@ -87,6 +91,8 @@ def dm_sirt(
             np.multiply(output, 2 * rho, out=reflected)
             state += reflected
             total += state
+            if on_agent:
+                on_agent(iteration * len(agents) + turn)
         context.sum(total)  # 4
         context.sum(residual)
         total /= len(partition)

@@ -90,6 +90,10 @@ class ViewGeometry:
         maps[:, :, 3] -= maps[:, :, :3] @ np.asarray(shift, float)
         return replace(self, maps=maps)
 
+    def centred_as_imod(self, volume_shape: tuple[int, int, int]) -> ViewGeometry:
+        """For a volume (z, y, x) whose centre (n - 1) / 2, instead of voxel n // 2, is the origin of these maps."""
+        return self.moved(tuple(-centre_offset(np.array(volume_shape[::-1]))))
+
     def flipped(self) -> ViewGeometry:
         """The other hand: z to -z (the same as negating every tilt of a single-axis series)."""
         maps = self.maps.copy()
@@ -138,7 +142,6 @@ def tilt_series(
     transforms: np.ndarray | None = None,
     to_common: np.ndarray | None = None,
     imod_centred: bool = False,
-    volume_shape: tuple[int, int, int] | None = None,
 ) -> ViewGeometry:
     """The geometry of one tilt series, aligned already or by IMOD's files.
 
@@ -148,22 +151,17 @@ def tilt_series(
     x_tilts       degrees about x, one or per view, in the sign of an .xtilt file (IMOD's XAXISTILT is its negative)
     tilt_offset   degrees added to every tilt (IMOD's OFFSET)
     transforms    (view, 2, 3) of an .xf file: raw to aligned, out - c = A_xf (in - c) + d_xf about c = (n - 1) / 2
-    to_common     (3, 4) in (x, y, z): p -> T p + t_T from this series' frame to the common one, about (n - 1) / 2
-    imod_centred  images and volume are centred on (n - 1) / 2 instead of n // 2; implied by `transforms`
-    volume_shape  (z, y, x) of the output, needed where IMOD's centre of it is (`imod_centred`, `to_common`)
+    to_common     (3, 4) in (x, y, z): p -> T p + t_T from this series' frame to the common one
+    imod_centred  the tilt axis passes through (n - 1) / 2 of the images instead of n // 2; implied by `transforms`
 
-    With P = M [[cos t, 0, sin t], [0, 1, 0]] Rx(x-tilt) Rz(-azimuth) T^-1, M = A_xf^-1 and h(n) the way from IMOD's
-    centre to ours: A = P[:, :2], c = P[:, 2], d = P (h_volume - t_T) - M d_xf - h_image.
+    With P = M [[cos t, 0, sin t], [0, 1, 0]] Rx(x-tilt) Rz(-azimuth) T^-1 and M = A_xf^-1:
+    A = P[:, :2], c = P[:, 2], d = -P t_T - M d_xf - h_image, h the way from IMOD's centre to ours. The volume's origin
+    is the point that the axis passes through; `ViewGeometry.centred_as_imod` puts it where IMOD's volumes have it.
     """
     tilts = np.asarray(tilts, float)
     count = len(tilts)
     imod_centred = imod_centred or transforms is not None
     h_image = centre_offset(np.array(image_shape[::-1])) if imod_centred else np.zeros(2)
-    h_volume = np.zeros(3)
-    if imod_centred or to_common is not None:
-        if volume_shape is None:
-            raise InputError("volume shape: needed where IMOD's centre (n - 1) / 2 is used, got none")
-        h_volume = centre_offset(np.array(volume_shape[::-1]))
     common = np.eye(3, 4) if to_common is None else np.asarray(to_common, float)
     if abs(np.linalg.det(common[:, :3])) < SMALLEST_DETERMINANT:
         raise InputError("volume transform: expected an invertible matrix, got one with determinant "
@@ -179,7 +177,14 @@ def tilt_series(
             rows = to_raw @ rows
             shift = to_raw @ transforms[view, :, 2]
         rows = rows @ inverse_common
-        maps[view, :, :3] = rows
-        # t_T is about (n - 1) / 2 of the common volume; h_volume moves from there to n // 2.
-        maps[view, :, 3] = rows @ (h_volume - common[:, 3]) - shift - h_image
+        maps[view] = np.column_stack([rows, -rows @ common[:, 3] - shift - h_image])
     return ViewGeometry(maps, tilts + tilt_offset, np.full(count, stack), np.arange(count), tuple(image_shape))
+
+
+def imod_volume_transform(matrix: np.ndarray) -> np.ndarray:
+    """A solve.xf or warp.xf matrix (3, 4), in the (column, row, section) axes of IMOD's .rec files, in ours.
+
+    A .rec has (x, thickness, y) with thickness = -z, so with Q: (x, y, z) -> (x, -z, y): T = Q^-1 M Q.
+    """
+    to_rec = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    return np.column_stack([to_rec.T @ matrix[:, :3] @ to_rec, to_rec.T @ matrix[:, 3]])

@@ -12,6 +12,8 @@ by g_v (`base_image`); `forward` returns line integrals on the detector.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from concordet import _kernels
@@ -20,6 +22,11 @@ from concordet.geometry import ViewGeometry
 
 # Views whose projections are held at a time while a solver compares them with the data.
 VIEWS_AT_A_TIME = 32
+
+
+def instruction_set() -> str:
+    """The instruction set in use: the widest here, or CONCORDET_ISA; ValueError where that cannot run."""
+    return _kernels.instruction_set()
 
 
 def zeros_volume(shape: tuple[int, int, int]) -> np.ndarray:
@@ -39,7 +46,7 @@ def zeros_volume(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def as_volume(array: np.ndarray) -> np.ndarray:
-    """A copy of `array` (z, y, x) in the layout of `zeros_volume`."""
+    """A float32 copy of `array` (z, y, x) in the layout of `zeros_volume`."""
     volume = zeros_volume(array.shape)
     volume[...] = array
     return volume
@@ -54,6 +61,8 @@ class Projector:
 
     Images of the base plane are (view, y, x) arrays of `base_shape` rows and columns; the volume's voxel (y, x)
     lies under pixel (y + frame.origin_y, x + frame.origin_x), and the frame is padded by the largest shear.
+
+    updates, kernel_seconds   voxel-view updates made so far by shear sums and adjoints, and the time they took
     """
 
     def __init__(self, geometry: ViewGeometry, volume_shape: tuple[int, int, int], *, threads: int = 0):
@@ -62,6 +71,7 @@ class Projector:
         self.geometry = geometry
         self.volume_shape = tuple(int(n) for n in volume_shape)
         self.threads = threads
+        self.updates, self.kernel_seconds = 0, 0.0
         self.shears = np.ascontiguousarray(geometry.shears)
         self.slice_lengths = np.sqrt(1 + (self.shears**2).sum(axis=1))
         self.frame = _kernels.image_frame(self.shears, self.volume_shape)
@@ -75,19 +85,50 @@ class Projector:
     def all_views(self) -> np.ndarray:
         return np.arange(len(self), dtype=np.int64)
 
+    @property
+    def thread_count(self) -> int:
+        return _kernels.thread_count(self.threads)
+
+    @property
+    def data_bytes(self) -> int:
+        """Memory of `TiltData`: images and row weights of all views, and the projections compared at a time."""
+        return (2 * len(self) + VIEWS_AT_A_TIME) * int(np.prod(self.base_shape)) * 4
+
+    @property
+    def volume_bytes(self) -> int:
+        nz, ny, nx = self.volume_shape
+        return nz * ny * (nx + _kernels.row_guard) * 4
+
     def zeros_images(self, count: int) -> np.ndarray:
         """`count` base-plane images of zeros, float32 (view, y, x)."""
         return np.zeros((count, *self.base_shape), np.float32)
 
     def shear_sum(self, volume: np.ndarray, views: np.ndarray, images: np.ndarray) -> np.ndarray:
         """images[i] = S_v volume for v = views[i]; returns `images`.  volume from `zeros_volume`."""
-        _kernels.shear_forward(volume, self.shears[views], images, self.frame, self.threads)
+        self._timed(_kernels.shear_forward, volume, views, images)
         return images
 
     def shear_adjoint(self, images: np.ndarray, views: np.ndarray, volume: np.ndarray) -> np.ndarray:
         """volume += sum_i S_v^T images[i], v = views[i]; returns `volume`.  The exact transpose of `shear_sum`."""
-        _kernels.shear_adjoint(images, self.shears[views], volume, self.frame, self.threads)
+        self._timed(_kernels.shear_adjoint, images, views, volume)
         return volume
+
+    def _timed(self, kernel, source: np.ndarray, views: np.ndarray, target: np.ndarray) -> None:
+        begin = time.perf_counter()
+        kernel(source, self.shears[views], target, self.frame, self.threads)
+        self.kernel_seconds += time.perf_counter() - begin
+        self.updates += len(views) * int(np.prod(self.volume_shape, dtype=np.int64))
+
+    def weigh(self, images: np.ndarray, own: np.ndarray, views: np.ndarray, window: np.ndarray) -> None:
+        """Weigh base-plane images of the views `own` for back-projection together with all of `views`, in place.
+
+        window  float32 values at detector frequencies 0 ... 0.5 cycles per pixel, evenly spaced
+        See cpp/concordet/weighting.hpp.
+        """
+        position = {view: i for i, view in enumerate(views)}
+        _kernels.weigh_views(
+            images, self.shears[views], np.array([position[view] for view in own], np.int64),
+            np.ascontiguousarray(self.geometry.maps[own, :, :2]), self.volume_shape[0], window, self.threads)
 
     def view_groups(self, views: np.ndarray):
         """`views` in runs of at most VIEWS_AT_A_TIME, in order."""
@@ -114,6 +155,12 @@ class Projector:
         pixel_map = self.base_to_detector(view)
         scale = 1 / self.slice_lengths[view]
         _kernels.warp_affine(image, pixel_map.ravel(), scale, output, inside, self.threads)
+
+    def detector_field(self, view: int, shortest: float = 0.5) -> np.ndarray:
+        """(v, u) bool: pixels whose ray passes at least this part of the slab inside the volume."""
+        whole = self.slice_lengths[view] * self.volume_shape[0]
+        ones = np.broadcast_to(np.float32(1), self.volume_shape)
+        return self.forward(ones, np.array([view]))[0] >= shortest * whole
 
     def forward(self, volume: np.ndarray, views: np.ndarray | None = None) -> np.ndarray:
         """Line integrals of `volume` (z, y, x) on the detector: (view, v, u), float32, in density x voxels."""

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from concordet import _kernels
 from concordet.context import Context, Serial
 from concordet.errors import InputError
 from concordet.partition import ViewPartition
-from concordet.projection import Projector, TiltData, zeros_volume
+from concordet.projection import TiltData, zeros_volume
 
 # A callback sees (iteration, volume, state of the fit) and may end the loop by returning True.
 OnIteration = Callable[[int, np.ndarray, "Fit"], bool | None]
@@ -81,14 +80,10 @@ def fbp(
     views = projector.all_views if views is None else views
     low_pass = window(filter)
     volume = zeros_volume(projector.volume_shape)
-    shears = np.ascontiguousarray(projector.shears[views])
-    position = {view: i for i, view in enumerate(views)}
     done = 0
     for group in projector.view_groups(context.share(views)):
         images = data.images[group] * (data.row_weights[group] > 0)
-        _kernels.weigh_views(images, shears, np.array([position[view] for view in group]),
-                             np.ascontiguousarray(projector.geometry.maps[group, :, :2]),
-                             projector.volume_shape[0], low_pass, projector.threads)
+        projector.weigh(images, group, views, low_pass)
         projector.shear_adjoint(images, group, volume)
         done += len(group)
         if on_views:
@@ -174,6 +169,49 @@ def os_sirt(
         fit = Fit(residual, float(np.linalg.norm(before) / norm) if norm > 0 else 0.0)
         if (on_iteration and on_iteration(iteration, volume, fit)) or fit.relative_change < tolerance:
             break
+    return volume
+
+
+def cgls(
+    data: TiltData,
+    *,
+    iterations: int,
+    views: np.ndarray | None = None,
+    initial: np.ndarray | None = None,
+    tolerance: float = 0.0,
+    on_iteration: OnIteration | None = None,
+) -> np.ndarray:
+    """Conjugate gradients on the least-squares problem of SIRT: minimise |R^1/2 (p - W x)|^2, preconditioned by C.
+
+    Semi-convergent: about ten iterations do what SIRT does in a hundred, and many more fit the noise.
+    """
+    check_iterations(iterations)
+    views = data.projector.all_views if views is None else views
+    shape = data.projector.volume_shape
+    column_weights = data.column_weights(views)
+    volume, direction, gradient, along = data.start(initial), *(zeros_volume(shape) for _ in range(3))
+    right_side = zeros_volume(shape)  # W^T R p
+    data.back_project_residual(direction, views, right_side)
+    residual = data.back_project_residual(volume, views, gradient)
+    direction[...] = column_weights * gradient
+    slope = np.vdot(gradient, direction)
+    for iteration in range(iterations):
+        if slope <= 0:
+            break
+        along[...] = 0  # becomes W^T R W direction = W^T R p - W^T R (p - W direction)
+        data.back_project_residual(direction, views, along)
+        np.subtract(right_side, along, out=along)
+        step = slope / np.vdot(direction, along)
+        volume += step * direction
+        gradient -= step * along
+        residual -= step * slope  # |R^1/2 (p - W x)|^2 falls by slope^2 / (direction . along)
+        norm = np.linalg.norm(volume)
+        fit = Fit(residual, float(step * np.linalg.norm(direction) / norm) if norm > 0 else 0.0)
+        if (on_iteration and on_iteration(iteration, volume, fit)) or fit.relative_change < tolerance:
+            break
+        before, slope = slope, np.vdot(gradient, column_weights * gradient)
+        direction *= slope / before
+        direction += column_weights * gradient
     return volume
 
 

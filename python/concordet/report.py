@@ -8,6 +8,7 @@ The only module that imports matplotlib.  [1] is Wang et al., DM-SIRT.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -47,9 +48,9 @@ nav { font-size: .92rem; margin: .2rem 0 1.2rem; }
 nav a { color: #0062a3; margin-right: 1.1em; text-decoration: none; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0 0 1rem; }
 dt { color: #666; } dd { margin: 0; overflow-wrap: anywhere; }
-.figures { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
-figure { margin: 0; flex: 1 1 19rem; max-width: 34rem; }
-figure.wide { flex-basis: 100%; max-width: 46rem; }
+.figures { display: grid; gap: 1.2rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
+figure { margin: 0; max-width: 36rem; } figure.wide { max-width: 40rem; }
 img { display: block; width: 100%; height: auto; }
 figcaption { font-size: .95rem; margin-top: .35rem; } figcaption b { font-weight: 620; }
 p.caption { color: #555; font-size: .92rem; max-width: 62rem; margin: .8rem 0 0; }
@@ -82,7 +83,8 @@ def write_report(path: str | os.PathLike, *, title: str, summary: Sequence[tuple
     summary   (name, value) lines under the title
     Written beside and renamed, so that the page is whole or absent; RunError where it cannot be written.
     """
-    entries = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>\n" for name, value in summary)
+    entries = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>\n"
+                      for name, value in summary)
     links = "".join(f'<a href="#s{i}">{escape(s.heading)}</a>\n' for i, s in enumerate(sections))
     body = "".join(
         f'<section id="s{i}">\n<h2>{escape(s.heading)}</h2>\n{s.html}\n'
@@ -160,7 +162,7 @@ def picture(path: str | os.PathLike, volumes: Mapping[str, np.ndarray], *, voxel
 
 def ncc_against_tilt(curves: Mapping[str, Sequence[Mapping]], *, stacks: Sequence[str] | None = None,
                      heading: str = "Reprojection against the views") -> Section:
-    """NCC of every view with its reprojection, against tilt: a panel per stack, a line per method ([1], fig. 6).
+    """NCC of views and reprojections against tilt: a panel per stack, a line per method ([1], fig. 6).
 
     curves   method: views, each {"stack", "view", "tilt" (degrees), "ncc", "held_out"}; views without an NCC
              (None or NaN) are left out
@@ -200,7 +202,7 @@ def ncc_against_tilt(curves: Mapping[str, Sequence[Mapping]], *, stacks: Sequenc
 
 def ncc_bars(values: Mapping[str, float | Sequence[float]], *, label: str = "correlation with the truth",
              heading: str = "Correlation with the truth", caption: str = "") -> Section:
-    """One figure of merit per method ([1], fig. 5): a point, or a point for each of several runs and their mean.
+    """One figure of merit per method ([1], fig. 5): a point; for several runs a tick each, and their mean.
 
     values   method: number, or one number per run
     """
@@ -225,13 +227,14 @@ def ncc_bars(values: Mapping[str, float | Sequence[float]], *, label: str = "cor
         axes.set_xlim(_padded_limits(shown, 0.15))
         axes.set_xlabel(label)
 
-    png = _render(draw, (5.6, 1.0 + 0.46 * max(len(series), 1)))
+    png = _render(draw, (4.8, 1.0 + 0.46 * max(len(series), 1)))
     text = "; ".join(f"{name} {numbers.mean():.4f}" for name, numbers in series.items() if numbers.size)
     return Section(heading, _figure(png, f"{label}: {text}", wide=True), caption)
 
 
-def history(curves: Mapping[str, Sequence[float]], *, xlabel: str = "iteration", ylabel: str = "relative change",
-            logarithmic: bool = False, heading: str = "Convergence", caption: str = "") -> Section:
+def history(curves: Mapping[str, Sequence[float]], *, xlabel: str = "iteration",
+            ylabel: str = "relative change", logarithmic: bool = False, heading: str = "Convergence",
+            caption: str = "") -> Section:
     """Figures against iterations, one line per name.
 
     curves        name: values for iterations 1, 2, ..., or (n, 2) pairs of iteration and value
@@ -244,14 +247,14 @@ def history(curves: Mapping[str, Sequence[float]], *, xlabel: str = "iteration",
             if points.ndim != 2:
                 points = np.column_stack([np.arange(1, points.size + 1), points])
             points = points[np.isfinite(points).all(axis=1) & ((points[:, 1] > 0) | (not logarithmic))]
-            axes.plot(points[:, 0], points[:, 1], line, color=colour, marker="." if len(points) < 30 else None)
+            axes.plot(*points.T, line, color=colour, marker="." if len(points) < 30 else None)
         if logarithmic and axes.dataLim.ymax > 0:
             axes.set_yscale("log")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
 
-    png = _render(draw, (5.6, 3.4))
+    png = _render(draw, (4.8, 3.2))
     return Section(heading, _legend(curves) + _figure(png, f"{ylabel} against {xlabel}", wide=True), caption)
 
 
@@ -269,7 +272,7 @@ def fsc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], *, voxel_size: floa
         known = np.isfinite(frequency) & np.isfinite(correlation)
         clean[name] = frequency[known] / voxel_size, correlation[known]
         crossing = _crossing(*clean[name], 0.143)
-        found.append(f"{name}: {1 / crossing:.3g} A" if crossing else f"{name}: does not fall to 0.143")
+        found.append(f"{name}: {1 / crossing:.3g} Å" if crossing else f"{name}: does not fall to 0.143")
 
     def draw(figure):
         axes = figure.add_subplot()
@@ -282,11 +285,11 @@ def fsc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], *, voxel_size: floa
         axes.set_xlim(0, 0.5 / voxel_size)
         axes.set_ylim(min(-0.05, *(c.min() for _, c in clean.values() if c.size), 0), 1.03)
         ticks = [tick for tick in axes.get_xticks() if 0 <= tick <= 0.5 / voxel_size]
-        axes.set_xticks(ticks, [f"{tick:.3g}\n{1 / tick:.3g} A" if tick else "0" for tick in ticks])
-        axes.set_xlabel("spatial frequency (1/A), and resolution")
+        axes.set_xticks(ticks, [f"{tick:.3g}\n{1 / tick:.3g} Å" if tick else "0" for tick in ticks])
+        axes.set_xlabel("spatial frequency (1/Å), and resolution")
         axes.set_ylabel("FSC")
 
-    png = _render(draw, (5.6, 3.6))
+    png = _render(draw, (4.8, 3.4))
     return Section(heading, _legend(curves) + _figure(png, "Fourier shell correlation", wide=True),
                    "Resolution where the FSC falls below 0.143: " + "; ".join(found) + "." if found else "")
 
@@ -300,10 +303,10 @@ def table(heading: str, columns: Sequence[str], rows: Sequence[Sequence], *, cap
     right = [bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows if i < len(row))
              for i in range(len(columns))]
     head = "".join(cell("th", name, r) for name, r in zip(columns, right, strict=True))
-    body = "".join("<tr>" + "".join(cell("td", value, r) for value, r in zip(row, right, strict=True)) + "</tr>\n"
-                   for row in rows)
-    return Section(heading, f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n'
-                            "</table></div>", caption)
+    lines = ("".join(cell("td", value, r) for value, r in zip(row, right, strict=True)) for row in rows)
+    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
+    return Section(heading, f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
+                            f"<tbody>\n{body}</tbody>\n</table></div>", caption)
 
 
 def parameters(values: Mapping, *, heading: str = "Parameters") -> Section:
@@ -430,7 +433,9 @@ def _crossing(frequency, correlation, threshold):
 
 def _render(draw, size, dots_per_inch=160, tight=True):
     """PNG bytes of what draw(figure) draws on `size` inches."""
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
         figure = Figure(figsize=size, facecolor="white", layout=None)
         FigureCanvasAgg(figure)
         draw(figure)
@@ -462,7 +467,9 @@ def _is_number(value):
 def _text(value):
     if value is None or (_is_number(value) and np.isnan(value)):
         return "\N{EN DASH}"
-    return f"{float(value):.4g}" if isinstance(value, (float, np.floating)) else str(value)
+    if isinstance(value, (float, np.floating)):
+        return f"{float(value):#.4g}".rstrip(".")
+    return str(value)
 
 
 def _plain(value):
@@ -479,4 +486,5 @@ def _write_whole(path, content: bytes):
     except OSError as error:
         raise RunError(f"{path}: could not be written: {error.strerror or error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()

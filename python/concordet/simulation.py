@@ -132,7 +132,7 @@ class Phantom:
         seen = ((boxes[:, :, 1] > 0) & (boxes[:, :, 0] < image_shape)).all(axis=1)
         small = seen & (sizes <= _BATCH_BOX).all(axis=1)
         self._project_small(np.flatnonzero(small), boxes, ellipses, image, supersampling)
-        for i in np.flatnonzero(seen & ~small):
+        for i in np.flatnonzero(seen & ~small).tolist():
             for rows, columns in ellipses.blocks(i, image_shape, values_per_pixel=supersampling**2):
                 inside = ellipses.inside(i, rows, columns, image_shape, supersampling)
                 image[rows, columns] += ellipses.peaks[i] * _bin(np.sqrt(inside, out=inside), supersampling)
@@ -254,7 +254,9 @@ class _Builder:
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
-        self.centres, self.shapes, self.densities = [], [], []
+        self.centres: list[np.ndarray] = []
+        self.shapes: list[np.ndarray] = []
+        self.densities: list[float] = []
         self.spheres = np.zeros((4, 1024))
         self.n_spheres = 0
 

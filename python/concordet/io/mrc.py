@@ -213,10 +213,8 @@ def open_stack(path: PathLike) -> Stack:
     stack = _open(Path(path))
     if stack.header.axes != (1, 2, 3):
         stack.close()
-        raise InputError(
-            f"{path}: expected a stack with columns along x and rows along y (axis order 1 2 3), "
-            f"got {' '.join(map(str, stack.header.axes))}"
-        )
+        got = " ".join(map(str, stack.header.axes))
+        raise InputError(f"{path}: expected columns along x and rows along y (axes 1 2 3), got {got}")
     return stack
 
 
@@ -279,9 +277,8 @@ class StackWriter:
         section = np.rint(section) if is_integer else section
         least, largest = section.min(), section.max()
         if least < limits.min or largest > limits.max:
-            raise InputError(
-                f"{self._path}: expected values that fit {self._dtype.name}, got {least:.6g} to {largest:.6g}"
-            )
+            got = f"{least:.6g} to {largest:.6g}"
+            raise InputError(f"{self._path}: expected values that fit {self._dtype.name}, got {got}")
         return np.ascontiguousarray(section, self._dtype)
 
     def _count(self, stored: np.ndarray) -> None:
@@ -350,8 +347,10 @@ def create_stack(
                 yield writer
                 writer._finish()
             if packed:
-                with open(plain, "rb") as raw, gzip.open(beside, "wb", 4) as zipped:
-                    shutil.copyfileobj(raw, zipped, _CHUNK)
+                # No time and no hidden name in the gzip header: equal volumes give equal files.
+                with open(plain, "rb") as raw, open(beside, "wb") as out:
+                    with gzip.GzipFile("", "wb", 4, out, mtime=0) as zipped:
+                        shutil.copyfileobj(raw, zipped, _CHUNK)
         finally:
             if packed:
                 plain.unlink(missing_ok=True)
@@ -493,10 +492,8 @@ def _parse(path: Path, start: bytes) -> MrcHeader:
     flags = flags if stamp == _IMOD_STAMP else 0
     if mode not in _MODES or (mode == 0 and flags & _IMOD_PACKED_4_BIT):
         kind = "4-bit values packed in bytes" if mode in _MODES else _REFUSED_MODES.get(mode, "unknown")
-        raise InputError(
-            f"{path}: expected MRC mode 0 (bytes), 1 (int16), 2 (float32), 6 (uint16) or 12 (float16), "
-            f"got {mode} ({kind})"
-        )
+        accepted = "0 (bytes), 1 (int16), 2 (float32), 6 (uint16) or 12 (float16)"
+        raise InputError(f"{path}: expected MRC mode {accepted}, got {mode} ({kind})")
     extended = int(record["nsymbt"])
     if extended < 0:
         raise InputError(f"{path}: expected an extended header of 0 bytes or more, got {extended}")

@@ -1,0 +1,149 @@
+"""concordet evaluate: how good a volume is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concordet import evaluation, report
+from concordet.cli import common, series
+from concordet.errors import InputError
+from concordet.io import read_volume
+from concordet.projection import Projector
+
+
+def add_parser(verbs: Any) -> None:
+    top = verbs.add_parser("evaluate", help="how good a result is", description="Judge results.")
+    kinds = top.add_subparsers(dest="kind", metavar="KIND", required=True)
+
+    parser = kinds.add_parser("volume", help="a volume against the truth or against views",
+                              description="Correlation and FSC with a truth, or NCC of every view with the volume "
+                                          "reprojected.")
+    parser.set_defaults(run=run_volume)
+    parser.add_argument("volume", type=Path, metavar="VOLUME")
+    against = parser.add_mutually_exclusive_group(required=True)
+    against.add_argument("--truth", type=Path, metavar="TRUTH", help="a volume of the same size")
+    against.add_argument("--against", type=Path, nargs="+", metavar="STACK", help="tilt series")
+    parser.add_argument("--central", type=float, default=0.8,
+                        help="part of every axis that the correlation is taken over")
+    parser.add_argument("--band", type=float, nargs=2, metavar=("LONGEST", "SHORTEST"),
+                        help="angstrom: correlate views in this band of resolution only")
+    parser.add_argument("--views", metavar="VIEWS", help="only these views of every stack, such as 5,15, from 1")
+    parser.add_argument("--z-shift", type=float, default=0.0, metavar="VOXELS", help="as given to reconstruct")
+    parser.add_argument("--voxel-size", type=float, metavar="A",
+                        help="pixel size of the stacks in angstrom, before --bin (default: from their headers)")
+    series.add_geometry(parser)
+    series.add_preprocessing(parser)
+    _add_output(parser)
+
+    parser = kinds.add_parser("fsc", help="Fourier shell correlation of two volumes",
+                              description="Fourier shell correlation of two volumes of one size.")
+    parser.set_defaults(run=run_fsc)
+    parser.add_argument("volumes", type=Path, nargs=2, metavar=("A", "B"))
+    _add_output(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="the figures as JSON (default: stdout)")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="a page with pictures")
+    common.add_common(parser)
+
+
+def run_volume(args: argparse.Namespace) -> int:
+    _check_outputs(args)
+    volume, header = read_volume(args.volume)
+    if args.truth:
+        return against_truth(args, volume, header.voxel_size[0])
+    return against_views(args, volume)
+
+
+def against_truth(args: argparse.Namespace, volume: np.ndarray, voxel_size: float) -> int:
+    truth, _ = read_volume(args.truth)
+    if truth.shape != volume.shape:
+        raise InputError(f"{args.truth}: expected {volume.shape} voxels (z, y, x) as in {args.volume}, got {truth.shape}")
+    frequencies, curve = evaluation.fsc(volume, truth)
+    cut = evaluation.crossing(frequencies, curve, 0.5)
+    figures = {
+        "correlation": evaluation.pearson(volume, truth, args.central),
+        "central_part": args.central,
+        "fsc_0.5_cycles_per_voxel": cut,
+        "fsc_0.5_angstrom": voxel_size / cut if cut and voxel_size else None,
+    }
+    sections = [report.slices({"volume": volume, "truth": truth}, voxel_size=voxel_size, truth="truth")]
+    if voxel_size:
+        sections.append(report.fsc({"with the truth": (frequencies, curve)}, voxel_size=voxel_size))
+    return _give(args, figures, f"{args.volume.name} against {args.truth.name}", sections)
+
+
+def against_views(args: argparse.Namespace, volume: np.ndarray) -> int:
+    nz, ny, nx = volume.shape
+    threads = common.threads(args)
+    with series.open_experiment(args, args.against, thickness=nz, size=(nx, ny)) as experiment:
+        steps = series.preprocessing(args, experiment)
+        projector = Projector(experiment.geometry, volume.shape, threads=threads)
+        chosen = projector.all_views
+        if args.views:
+            wanted = common.view_list(args.views, "--views")
+            chosen = np.flatnonzero(np.isin(experiment.geometry.sections, list(wanted)))
+        progress = common.ProgressLines(args)
+        views = []
+        for done, view in enumerate(chosen, start=1):
+            image, used = experiment.view(view, steps)
+            seen = projector.detector_field(view)
+            if used is not None:
+                seen &= used
+            predicted = projector.forward(volume, np.array([view]))[0]
+            if args.band:
+                if not experiment.voxel_size:
+                    raise InputError(f"{args.against[0]}: expected a pixel size for --band, got none; "
+                                     "give --voxel-size")
+                ncc = evaluation.band_ncc(image, predicted, seen, experiment.voxel_size, *args.band)
+            else:
+                ncc = float(np.corrcoef(image[seen], predicted[seen])[0, 1]) if seen.sum() > 1 else 0.0
+            views.append({"stack": int(experiment.geometry.stacks[view]),
+                          "view": int(experiment.geometry.sections[view]),
+                          "tilt": float(experiment.geometry.tilts[view]), "ncc": ncc, "held_out": False})
+            progress("reprojecting", done, len(chosen))
+        progress.close()
+    if not views:
+        raise InputError(f"--views: expected some of the views, got none in '{args.views}'")
+    figures = {"ncc": float(np.mean([view["ncc"] for view in views])), "band_angstrom": args.band, "views": views}
+    sections = [report.ncc_against_tilt({"volume": views}, stacks=[path.name for path in args.against])]
+    return _give(args, figures, f"{args.volume.name} against its views", sections)
+
+
+def run_fsc(args: argparse.Namespace) -> int:
+    _check_outputs(args)
+    (a, header), (b, _) = (read_volume(path) for path in args.volumes)
+    if a.shape != b.shape:
+        raise InputError(f"{args.volumes[1]}: expected {a.shape} voxels (z, y, x) as in {args.volumes[0]}, got {b.shape}")
+    frequencies, curve = evaluation.fsc(a, b)
+    voxel_size = header.voxel_size[0]
+    figures: dict[str, Any] = {"cycles_per_voxel": frequencies.tolist(), "fsc": curve.tolist()}
+    for threshold in (0.143, 0.5):
+        cut = evaluation.crossing(frequencies, curve, threshold)
+        figures[f"fsc_{threshold}_angstrom"] = voxel_size / cut if cut and voxel_size else None
+    sections = [report.fsc({"A and B": (frequencies, curve)}, voxel_size=voxel_size or 1.0)]
+    return _give(args, figures, f"{args.volumes[0].name} and {args.volumes[1].name}", sections)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    for path in (args.output, args.report):
+        if path:
+            common.check_output(path, endings=())
+
+
+def _give(args: argparse.Namespace, figures: dict[str, Any], title: str, sections: list) -> int:
+    if args.output:
+        common.write_json(args.output, figures)
+    else:
+        print(json.dumps(figures, indent=1))
+    if args.report:
+        summary = [(name.replace("_", " "), f"{value:.4g}") for name, value in figures.items()
+                   if isinstance(value, float)]
+        report.write_report(args.report, title=title, summary=summary, sections=sections)
+    return 0

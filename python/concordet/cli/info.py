@@ -1,0 +1,102 @@
+"""concordet info: what a file is, as Concordet understood it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concordet.cli import common
+from concordet.errors import InputError
+from concordet.io import (
+    IMAGE_ENDINGS,
+    open_stack,
+    read_angles,
+    read_mdoc,
+    read_transforms,
+    read_volume_transform,
+    read_x_tilts,
+)
+from concordet.preprocessing import counts_electrons
+
+
+def add_parser(verbs: Any) -> None:
+    parser = verbs.add_parser("info", help="what files are", description="Say what files are, as understood here.")
+    parser.set_defaults(run=run)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="one JSON object per file")
+    common.add_common(parser)
+
+
+def describe_mrc(path: Path) -> dict[str, Any]:
+    with open_stack(path) as stack:
+        header = stack.header
+        middle = stack.view(len(stack) // 2)
+    return {
+        "kind": "MRC " + ("volume" if header.space_group == 1 else "stack or volume"),
+        "size (x, y, z)": [header.columns, header.rows, header.sections],
+        "mode": f"{header.mode} ({header.dtype})",
+        "voxel size (A)": [round(size, 5) for size in header.voxel_size],
+        "origin (A)": list(header.origin),
+        "extended header (bytes)": header.extended_bytes,
+        "labels": list(header.labels),
+        "middle section": f"mean {middle.mean():.5g}, deviation {middle.std():.5g}, {middle.min():.5g} to "
+                          f"{middle.max():.5g}" + (", counts electrons" if counts_electrons(middle) else ""),
+    }
+
+
+def describe_angles(path: Path) -> dict[str, Any]:
+    angles = read_angles(path)
+    return {"kind": "tilt angles", "views": len(angles), "range (degrees)": [float(angles.min()), float(angles.max())],
+            "ascending": bool(np.all(np.diff(angles) > 0))}
+
+
+def describe_mdoc(path: Path) -> dict[str, Any]:
+    mdoc = read_mdoc(path)
+    return {**describe_angles(path), "kind": "SerialEM mdoc", "pixel spacing (A)": mdoc.pixel_spacing,
+            "tilt axis angle (degrees)": mdoc.tilt_axis_angle}
+
+
+def describe_transforms(path: Path) -> dict[str, Any]:
+    try:
+        transforms = read_transforms(path)
+    except InputError as error:
+        try:
+            return {"kind": "3-D transform (solve.xf form)", "matrix": read_volume_transform(path).tolist()}
+        except InputError:
+            raise error from None
+    rotation = np.rad2deg(np.arctan2(transforms[:, 1, 0], transforms[:, 0, 0]))
+    return {"kind": "IMOD alignment, raw to aligned", "views": len(transforms),
+            "rotation (degrees)": [float(rotation.min()), float(rotation.max())],
+            "magnification": float(np.sqrt(np.abs(np.linalg.det(transforms[:, :, :2]))).mean()),
+            "largest shift (pixels)": float(np.abs(transforms[:, :, 2]).max())}
+
+
+def describe_x_tilts(path: Path) -> dict[str, Any]:
+    angles = read_x_tilts(path)
+    return {"kind": "x-axis tilts", "views": len(angles), "range (degrees)": [float(angles.min()), float(angles.max())]}
+
+
+READERS = {
+    **dict.fromkeys(IMAGE_ENDINGS, describe_mrc),
+    ".tlt": describe_angles, ".rawtlt": describe_angles, ".mdoc": describe_mdoc,
+    ".xf": describe_transforms, ".tltxf": describe_transforms, ".xtilt": describe_x_tilts,
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    for path in args.files:
+        ending = Path(path.name.lower().removesuffix(".gz")).suffix
+        if ending not in READERS:
+            raise InputError(f"{path}: expected a file ending in {' '.join(READERS)}, got '{ending or path.name}'")
+        found = READERS[ending](path)
+        if args.json:
+            print(json.dumps({"file": str(path), **found}))
+            continue
+        print(path)
+        for name, value in found.items():
+            print(f"  {name:<24} {value}")
+    return 0

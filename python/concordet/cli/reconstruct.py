@@ -1,0 +1,306 @@
+"""concordet reconstruct: tilt series in, a volume, its record and its report out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concordet import __version__, evaluation, methods, report
+from concordet.cli import common, series
+from concordet.errors import InputError
+from concordet.experiment import Experiment, warn_of_unknown_pixel_size
+from concordet.io import read_volume, write_volume
+from concordet.preprocessing import Preprocessing
+from concordet.projection import Projector, TiltData
+from concordet.record import RunRecord
+
+PAPER = {"method": "dm-sirt", "subsets": 32, "overlap": 2, "grouping": "adjacent", "inner": 10, "outer": 10,
+         "relaxation": 0.3, "rho": 0.5}
+NOT_YET = {
+    "defocus": "CTF correction", "phase_flip": "CTF correction", "ctf_multiply": "CTF correction",
+    "dose": "exposure weighting", "halves": "half volumes", "checkpoint": "checkpoints",
+    "checkpoint_interval": "checkpoints", "resume": "checkpoints", "prox_strength": "proximal agents",
+    "prior": "priors",
+}
+
+
+def add_parser(verbs: Any) -> None:
+    parser = verbs.add_parser("reconstruct", help="tilt series to volume",
+                              description="Reconstruct one volume from tilt series of one, two, ... axes.")
+    parser.set_defaults(run=run)
+    parser.add_argument("stacks", nargs="+", type=Path, metavar="STACK", help="MRC stacks, one per axis")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="VOLUME.mrc")
+    series.add_geometry(parser)
+
+    group = parser.add_argument_group("volume, in voxels of the output")
+    group.add_argument("--thickness", type=int, required=True, metavar="NZ", help="slices")
+    group.add_argument("--size", type=int, nargs=2, metavar=("NX", "NY"), help="(default: the first stack's)")
+    group.add_argument("--z-shift", type=float, default=0.0, metavar="VOXELS",
+                       help="moves content to larger z (IMOD's SHIFT sz, negated)")
+    group.add_argument("--voxel-size", type=float, metavar="A",
+                       help="pixel size of the stacks in angstrom, before --bin (default: from their headers)")
+
+    group = parser.add_argument_group("method")
+    names = "; ".join(f"{name}: {text}" for name, text in methods.METHODS.items())
+    group.add_argument("--method", metavar="METHOD", help=f"{names} (default: dm-sirt)")
+    group.add_argument("--preset", choices=("paper",), help="dm-sirt as published: 32 subsets, overlap 2, adjacent, "
+                                                            "inner 10, outer 10, relaxation 0.3, rho 0.5")
+    group.add_argument("--engine", choices=("auto", "real", "fourier"), default="auto",
+                       help="how volumes are projected (this version has the real-space engine)")
+    group.add_argument("--iterations", type=int, help="(default: 100; 10 for cgls and os-sirt; dm-sirt: inner x outer)")
+    group.add_argument("--relaxation", type=float, help="lambda, 0 to 2; 1 at most for agents (default: 0.3)")
+    group.add_argument("--initial", type=Path, metavar="VOLUME", help="start from this volume (default: zero)")
+    group.add_argument("--tolerance", type=float, help="end when the relative change falls below it (default: 0, off)")
+    group.add_argument("--subsets", type=int, metavar="N", help="(default: subsets of about 15 views)")
+    group.add_argument("--overlap", type=int, help="views shared with the next subset (default: 2, adjacent)")
+    group.add_argument("--grouping", metavar="adjacent|round-robin", help="(default: adjacent)")
+    group.add_argument("--inner", type=int, metavar="K", help="SIRT steps of an agent per outer iteration (default: 10)")
+    group.add_argument("--outer", type=int, help="consensus iterations (default: 10)")
+    group.add_argument("--rho", type=float, help="Mann relaxation, 0 to 1 (default: 0.5)")
+    group.add_argument("--agent", choices=("sirt", "proximal"), default="sirt", help="what an agent does")
+    group.add_argument("--prox-strength", type=float, help=argparse.SUPPRESS)
+    group.add_argument("--prior", help=argparse.SUPPRESS)
+    group.add_argument("--positivity", action="store_true", help="no voxel below zero")
+    group.add_argument("--filter", metavar="ramp|hamming|hann|cosine", help="window of fbp (default: hamming)")
+    group.add_argument("--hold-out", type=float, default=0.0, metavar="FRACTION",
+                       help="stop and judge by this part of the views, kept out; then refit with all")
+    group.add_argument("--judge-band", type=float, nargs=2, default=(200.0, 40.0), metavar=("LONGEST", "SHORTEST"),
+                       help="angstrom: the band in which held-out views are judged too (default: 200 40)")
+    series.add_preprocessing(parser)
+
+    group = parser.add_argument_group("not in this version (refused)")
+    group.add_argument("--defocus", metavar="FILE", help="CTF per view")
+    group.add_argument("--phase-flip", action="store_true", default=None)
+    group.add_argument("--ctf-multiply", action="store_true", default=None)
+    group.add_argument("--dose", metavar="FILE", help="exposure per view")
+    group.add_argument("--halves", metavar="even-odd", help="also two half volumes")
+    group.add_argument("--checkpoint", metavar="DIR")
+    group.add_argument("--checkpoint-interval", type=float, metavar="SECONDS")
+    group.add_argument("--resume", action="store_true", default=None)
+
+    group = parser.add_argument_group("output")
+    group.add_argument("--topology", choices=("auto", "grid", "rooted"), default="auto", help="of MPI runs")
+    group.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    group.add_argument("--no-report", dest="report", action="store_false", help="no .html page")
+    group.add_argument("--png", type=Path, metavar="FILE", help="also a picture of the central slices")
+    common.add_common(parser)
+
+
+def options(args: argparse.Namespace) -> methods.Options:
+    """The method's parameters: flags, over the preset, over the method's own defaults."""
+    chosen = dict(PAPER) if args.preset == "paper" else {}
+    for name in ("method", "iterations", "relaxation", "subsets", "overlap", "grouping", "inner", "outer", "rho",
+                 "tolerance", "filter"):
+        value = getattr(args, name)
+        if value is not None:
+            chosen[name] = value
+    if args.method == "wiener":
+        raise InputError("--method wiener: needs the Fourier engine, which this version does not have; expected one of "
+                         + ", ".join(methods.METHODS))
+    return methods.Options(positivity=args.positivity, **chosen)
+
+
+def refuse_what_is_missing(args: argparse.Namespace) -> None:
+    for name, what in NOT_YET.items():
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')}: {what} are not in this version")
+    if args.engine == "fourier":
+        raise InputError("--engine fourier: not in this version; expected auto or real")
+    if args.agent == "proximal":
+        raise InputError("--agent proximal: not in this version; expected sirt")
+
+
+def run(args: argparse.Namespace) -> int:
+    refuse_what_is_missing(args)
+    chosen = options(args)
+    threads = common.threads(args)
+    common.check_outputs(args.output, args.report)
+    if args.png:
+        common.check_output(args.png, endings=(".png",))
+    record = RunRecord("reconstruct", {**common.plain_arguments(args), **vars(chosen)})
+    progress = common.ProgressLines(args)
+    with series.open_experiment(args, args.stacks, thickness=args.thickness, size=args.size) as experiment:
+        if not args.quiet:
+            warn_of_unknown_pixel_size(experiment)
+        initial = start_volume(args.initial, experiment)
+        steps = series.preprocessing(args, experiment)
+        projector = Projector(experiment.geometry, experiment.volume_shape, threads=threads)
+        describe(args, experiment, projector, chosen, steps)
+        if args.dry_run:
+            return 0
+        with record.stage("read"):
+            data = load(experiment, projector, steps, progress)
+        band: list[float] = []
+
+        def judge(volume: np.ndarray, views: np.ndarray) -> None:
+            if experiment.voxel_size > 0:
+                band.extend(band_nccs(experiment, projector, steps, volume, views, args.judge_band))
+
+        with record.stage("reconstruct"):
+            outcome = methods.reconstruct(data, chosen, hold_out=args.hold_out, initial=initial, judge=judge,
+                                          on_progress=progress)
+        with record.stage("judge"):
+            ncc = data.ncc(outcome.volume, projector.all_views)
+        progress.close()
+        add_results(record, experiment, projector, outcome, ncc, band, args, steps)
+        with record.stage("checksums"):
+            for path in experiment.files + ([args.initial] if args.initial else []):
+                record.add_input(path)
+        with record.stage("write"):
+            write(args, experiment, chosen, outcome)
+    record.content["performance"].update(record.performance())
+    if args.report:
+        write_report(args, record, experiment, outcome)
+    if args.png:
+        report.picture(args.png, {chosen.method: outcome.volume}, voxel_size=experiment.voxel_size, plane="xy",
+                       matter_high=args.invert or not steps.normalize)
+    record.write(common.beside(args.output, ".json"))
+    quality = record.content["quality"]
+    held = quality["ncc_held_out"]
+    common.say(f"{args.output}: NCC with the views {quality['ncc_fitted']:.4f}"
+               + (f", with held-out views {held:.4f}" if held is not None else "")
+               + f"; {record.content['performance']['seconds']:.1f} s", args)
+    return 0
+
+
+def start_volume(path: Path | None, experiment: Experiment) -> np.ndarray | None:
+    if path is None:
+        return None
+    volume, _ = read_volume(path)
+    if volume.shape != experiment.volume_shape:
+        raise InputError(f"{path}: expected a volume of {experiment.volume_shape} voxels (z, y, x), got {volume.shape}")
+    return volume
+
+
+def load(experiment: Experiment, projector: Projector, steps: Preprocessing, progress) -> TiltData:
+    """Every view, one at a time: read, preprocessed, warped to its base plane."""
+    data = TiltData(projector)
+    for view in range(len(projector)):
+        data.set_view(view, *experiment.view(view, steps))
+        progress("reading views", view + 1, len(projector))
+    if not (data.row_weights > 0).any():
+        raise InputError(f"{experiment.stacks[0].header.path}: no pixel of any view sees the volume; check --size, "
+                         "--z-shift and the alignment's shifts")
+    return data
+
+
+def band_nccs(experiment, projector, steps, volume, views, band) -> list[float]:
+    """Correlation of each view with its prediction in a band of resolution, beads and what lies outside masked."""
+    nccs = []
+    for view in views:
+        image, used = experiment.view(view, steps)
+        predicted = projector.forward(volume, np.array([view]))[0]
+        seen = projector.detector_field(view)
+        if used is not None:
+            seen &= used
+        nccs.append(evaluation.band_ncc(image, predicted, seen, experiment.voxel_size, *band))
+    return nccs
+
+
+def add_results(record, experiment, projector, outcome, ncc, band, args, steps) -> None:
+    """Quality, geometry and performance into the record."""
+    geometry = experiment.geometry
+    held = {int(view): float(value) for view, value in zip(outcome.held_out, outcome.held_out_ncc, strict=True)}
+    content = record.content
+    content["parameters"]["preprocessing"] = vars(steps)
+    content["quality"] = {
+        "ncc_fitted": float(np.mean(ncc)),
+        "ncc_held_out": float(np.mean(list(held.values()))) if held else None,
+        "ncc_held_out_band": float(np.mean(band)) if band else None,
+        "band_angstrom": list(args.judge_band) if band else None,
+        "views": [
+            {"stack": int(geometry.stacks[view]), "view": int(geometry.sections[view]),
+             "tilt": float(geometry.tilts[view]), "ncc": held.get(view, float(ncc[view])), "held_out": view in held}
+            for view in range(len(geometry))],
+    }
+    content["iterations"] = outcome.iterations
+    content["trace"] = vars(outcome.trace)
+    content["trace_hold_out"] = vars(outcome.judged) if outcome.judged else None
+    content["volume"] = {
+        "shape_zyx": list(experiment.volume_shape), "voxel_size_angstrom": experiment.voxel_size,
+        "origin_angstrom_xyz": list(experiment.origin), "specimen_origin_voxel_xyz": list(experiment.axis_voxel),
+    }
+    content["geometry"] = {
+        "convention": "u = x cos t + z sin t, v = y; z is the index of trimvol -rx volumes; origins at n // 2",
+        "hand": experiment.hand,
+        "excluded_views": [{"stack": stack, "view": view} for stack, view in experiment.excluded],
+    }
+    content["performance"] = {
+        "gups": projector.updates / projector.kernel_seconds / 1e9 if projector.kernel_seconds else 0.0,
+        "voxel_view_updates": projector.updates, "threads": projector.thread_count,
+        "instruction_set": projector.instruction_set, "engine": "real", "bytes_sent": [0],
+    }
+
+
+def write(args, experiment: Experiment, chosen: methods.Options, outcome) -> None:
+    labels = [f"Concordet {__version__}: {chosen.method}, {outcome.iterations} iterations, "
+              f"{len(experiment.geometry)} views",
+              f"z: index of trimvol -rx volumes; origin: where the tilt axes meet, at {experiment.axis_voxel}",
+              f"hand: {experiment.hand}"]
+    write_volume(args.output, outcome.volume, voxel_size=experiment.voxel_size, origin=experiment.origin, labels=labels)
+
+
+def describe(args, experiment: Experiment, projector: Projector, chosen: methods.Options, steps: Preprocessing) -> None:
+    """The plan, in a few lines on stderr; more with --dry-run or --verbose."""
+    geometry = experiment.geometry
+    nz, ny, nx = experiment.volume_shape
+    level = 1 if args.dry_run else 2
+    common.say(f"{len(geometry)} views of {len(experiment.stacks)} stack(s), {geometry.image_shape[1]} x "
+               f"{geometry.image_shape[0]} pixels of {experiment.voxel_size:g} A -> {nx} x {ny} x {nz} voxels; "
+               f"{chosen.method}", args)
+    common.say(f"hand: {experiment.hand}", args, level=level)
+    on = [name for name, value in vars(steps).items() if value and (name != "binning" or value > 1)]
+    common.say(f"preprocessing: {', '.join(on) or 'none'}", args, level=level)
+    volumes = 5  # the volume, its update, column weights, and scratch
+    if chosen.needs_partition:
+        subsets = chosen.partition(geometry, projector.all_views)
+        volumes += 3 + (len(subsets) if chosen.method == "dm-sirt" else 0)
+        common.say(f"{len(subsets)} subsets of {min(map(len, subsets.subsets))} to "
+                   f"{max(map(len, subsets.subsets))} views", args, level=level)
+    need = projector.data_bytes + volumes * projector.volume_bytes
+    common.say(f"about {need / 1e9:.2f} GB of memory; {nx * ny * nz * len(geometry) / 1e9:.3f} G voxel-views per "
+               "projection of all views", args, level=level)
+    for stack, view in experiment.excluded:
+        common.say(f"excluded: view {view + 1} of {experiment.stacks[stack].header.path}", args, level=level)
+
+
+def write_report(args, record: RunRecord, experiment: Experiment, outcome) -> None:
+    content = record.content
+    quality, performance = content["quality"], content["performance"]
+    method = content["parameters"]["method"]
+    steps = content["parameters"]["preprocessing"]
+    summary = [
+        ("Stacks", ", ".join(str(path) for path in args.stacks)),
+        ("Volume", f"{args.output} ({' x '.join(map(str, experiment.volume_shape[::-1]))} voxels of "
+                   f"{experiment.voxel_size:g} Å)"),
+        ("Method", f"{method}: {methods.METHODS[method]}; {outcome.iterations} iterations"),
+        ("Views", f"{len(experiment.geometry)}; {len(experiment.excluded)} excluded"),
+        ("Hand", experiment.hand),
+        ("NCC with the views", f"{quality['ncc_fitted']:.4f}"),
+    ]
+    if quality["ncc_held_out"] is not None:
+        summary.append(("NCC with held-out views", f"{quality['ncc_held_out']:.4f}"))
+    if quality["ncc_held_out_band"] is not None:
+        longest, shortest = quality["band_angstrom"]
+        summary.append((f"the same, {longest:g} to {shortest:g} Å", f"{quality['ncc_held_out_band']:.4f}"))
+    summary.append(("Time", f"{performance['seconds']:.1f} s, {performance['cpu_seconds']:.1f} CPU-s; "
+                            f"{performance['gups']:.2f} giga voxel-view updates/s on {performance['threads']} threads"))
+    dark = steps["normalize"] or steps["log"]
+    sections = [
+        report.slices({method: outcome.volume}, voxel_size=experiment.voxel_size,
+                      matter_high=bool(steps["invert"]) or not dark),
+        report.ncc_against_tilt({method: quality["views"]}, stacks=[path.name for path in args.stacks]),
+    ]
+    if len(outcome.trace.relative_change) > 1:
+        sections.append(report.history({method: outcome.trace.relative_change}, logarithmic=True))
+    if outcome.judged and len(outcome.judged.ncc_held_out) > 1:
+        sections.append(report.history({method: outcome.judged.ncc_held_out}, ylabel="NCC with held-out views",
+                                       heading="Stopping"))
+    sections.append(report.table("Stages", ["stage", "seconds", "CPU seconds"], [
+        [name, stage["seconds"], stage["cpu_seconds"]] for name, stage in content["stages"].items()]))
+    sections.append(report.parameters(content["parameters"]))
+    report.write_report(common.beside(args.output, ".html"), title=args.output.name, summary=summary, sections=sections)
+

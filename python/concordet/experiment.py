@@ -1,0 +1,209 @@
+"""A tilt experiment as its files tell it: stacks, angles, alignments; one view at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from concordet import geometry
+from concordet.errors import InputError
+from concordet.geometry import ViewGeometry
+from concordet.io import (
+    ANGLE_ENDINGS,
+    Stack,
+    open_stack,
+    read_angles,
+    read_transforms,
+    read_volume_transform,
+    read_x_tilts,
+)
+from concordet.preprocessing import Preprocessing, counts_electrons
+
+# Pixel sizes of stacks of one specimen may differ by rounding in their headers.
+PIXEL_SIZE_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """What belongs to one tilt series.
+
+    stack      MRC stack, one section per view
+    angles     .tlt, .rawtlt or .mdoc; None: the sidecar of the same stem
+    alignment  .xf of raw images; None: images are aligned, the tilt axis vertical
+    azimuth    degrees; x_tilt degrees or an .xtilt file; tilt_offset degrees
+    transform  solve.xf form, series to common frame; None: the same frame
+    exclude    sections left out, 0-based
+    """
+
+    stack: Path
+    angles: Path | None = None
+    alignment: Path | None = None
+    azimuth: float = 0.0
+    x_tilt: float | Path = 0.0
+    tilt_offset: float = 0.0
+    transform: Path | None = None
+    exclude: frozenset[int] = frozenset()
+
+
+class Experiment:
+    """Open stacks of one specimen and where each of their views looks.
+
+    series       one `SeriesFiles` per stack
+    thickness    slices of the volume; size (x, y) voxels, None: the first stack's; both after `binning`
+    center_imod  tilt axis and volume centre at (n - 1) / 2 (an .xf implies it)
+    flip_hand    mirror z; z_shift voxels that content moves to larger z
+    pixel_size   angstrom before binning; None: the stacks' own
+
+    Attributes
+    ----------
+    geometry      ViewGeometry of the views used; excluded: (stack, section) of the others
+    volume_shape  (z, y, x); voxel_size angstrom, 0 where unknown
+    axis_voxel    (x, y, z) index of the point that the tilt axes pass through; origin (x, y, z) angstrom of the
+                  first voxel, counted from that point
+    files         every file read
+
+    A context manager: it holds the stacks open.
+    """
+
+    def __init__(
+        self,
+        series: Sequence[SeriesFiles],
+        *,
+        thickness: int,
+        size: tuple[int, int] | None = None,
+        binning: int = 1,
+        center_imod: bool = False,
+        flip_hand: bool = False,
+        z_shift: float = 0.0,
+        pixel_size: float | None = None,
+    ):
+        if thickness < 1:
+            raise InputError(f"thickness: expected at least 1 voxel, got {thickness}")
+        if size is not None and min(size) < 1:
+            raise InputError(f"size: expected at least 1 voxel along x and y, got {size[0]} {size[1]}")
+        if pixel_size is not None and not pixel_size > 0:
+            raise InputError(f"voxel size: expected more than 0 angstrom, got {pixel_size}")
+        self.binning = binning
+        self.flip_hand = flip_hand
+        self.files: list[Path] = []
+        self.excluded: list[tuple[int, int]] = []
+        self._open = ExitStack()
+        try:
+            self.stacks = [self._open.enter_context(open_stack(one.stack)) for one in series]
+            self._check_stacks(pixel_size)
+            self.voxel_size = (pixel_size or self.stacks[0].header.pixel_size) * binning
+            parts = [self._series(i, one, center_imod) for i, one in enumerate(series)]
+            whole = geometry.joined(parts).binned(binning)
+            rows, columns = whole.image_shape
+            self.volume_shape = (thickness, *(size[::-1] if size else (rows, columns)))
+            if flip_hand:
+                whole = whole.flipped()
+            offset = np.zeros(3)
+            if center_imod or any(one.alignment for one in series):
+                offset = geometry.centre_offset(np.array(self.volume_shape[::-1]))
+            offset[2] -= z_shift
+            self.geometry = whole.moved(tuple(-offset))
+            self.axis_voxel = tuple(float(n // 2 - h) for n, h in zip(self.volume_shape[::-1], offset, strict=True))
+        except BaseException:
+            self._open.close()
+            raise
+
+    def __enter__(self) -> Experiment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _check_stacks(self, pixel_size: float | None) -> None:
+        first = self.stacks[0]
+        for other in self.stacks[1:]:
+            if other.image_shape != first.image_shape:
+                raise InputError(f"{other.header.path}: expected images of {first.image_shape} pixels (v, u) as in "
+                                 f"{first.header.path}, got {other.image_shape}")
+            sizes = first.header.pixel_size, other.header.pixel_size
+            if pixel_size is None and abs(sizes[0] - sizes[1]) > PIXEL_SIZE_TOLERANCE * max(sizes):
+                raise InputError(f"{other.header.path}: expected a pixel size of {sizes[0]:g} A as in "
+                                 f"{first.header.path}, got {sizes[1]:g} A (--voxel-size overrides both)")
+
+    def _series(self, index: int, one: SeriesFiles, center_imod: bool) -> ViewGeometry:
+        stack = self.stacks[index]
+        count = len(stack)
+        angles_file = one.angles or sidecar(one.stack)
+        tilts = read_angles(angles_file, count, stack=one.stack)
+        self.files += [one.stack, angles_file]
+        transforms = None
+        if one.alignment:
+            if Path(one.alignment).suffix.lower() != ".xf":
+                raise InputError(f"{one.alignment}: expected an alignment in IMOD's .xf form, got "
+                                 f"'{Path(one.alignment).suffix}'")
+            transforms = read_transforms(one.alignment, count, stack=one.stack)
+            self.files.append(one.alignment)
+        x_tilts: float | np.ndarray
+        if isinstance(one.x_tilt, Path):
+            x_tilts = read_x_tilts(one.x_tilt, count, stack=one.stack)
+            self.files.append(one.x_tilt)
+        else:
+            x_tilts = one.x_tilt
+        to_common = None
+        if one.transform:
+            to_common = geometry.imod_volume_transform(read_volume_transform(one.transform))
+            self.files.append(one.transform)
+        whole = geometry.tilt_series(
+            tilts, stack.image_shape, stack=index, azimuth=one.azimuth, x_tilts=x_tilts,
+            tilt_offset=one.tilt_offset, transforms=transforms, to_common=to_common, imod_centred=center_imod)
+        if not one.exclude:
+            return whole
+        beyond = [section for section in one.exclude if not 0 <= section < count]
+        if beyond:
+            raise InputError(f"{one.stack}: expected views to exclude of 1 to {count}, got {beyond[0] + 1}")
+        self.excluded += [(index, section) for section in sorted(one.exclude)]
+        kept = np.array([section for section in range(count) if section not in one.exclude], int)
+        if not len(kept):
+            raise InputError(f"{one.stack}: expected at least one view to be left, got all {count} excluded")
+        return whole.select(kept)
+
+    @property
+    def origin(self) -> tuple[float, ...]:
+        return tuple(-index * self.voxel_size for index in self.axis_voxel)
+
+    @property
+    def hand(self) -> str:
+        """How the hand stands: a single-axis series cannot reveal it, so it is declared."""
+        return "z flipped against the tilt angles as given" if self.flip_hand else "as the tilt angles declare it"
+
+    def raw_view(self, view: int) -> np.ndarray:
+        """View `view` of `geometry` as it is in its stack: (v, u) float32, finite."""
+        stack: Stack = self.stacks[int(self.geometry.stacks[view])]
+        return stack.view(int(self.geometry.sections[view]))
+
+    def counts_electrons(self) -> bool:
+        """Whether the view of least tilt looks like counted electrons (preprocessing.counts_electrons)."""
+        return counts_electrons(self.raw_view(int(np.argmin(np.abs(self.geometry.tilts)))))
+
+    def view(self, view: int, steps: Preprocessing) -> tuple[np.ndarray, np.ndarray | None]:
+        """View `view` preprocessed: image (v, u) and the mask of its usable pixels, or None."""
+        return steps.apply(self.raw_view(view))
+
+
+def sidecar(stack: Path) -> Path:
+    """The file of tilt angles beside a stack: same stem, first of ANGLE_ENDINGS that exists."""
+    stack = Path(stack)
+    name = stack.name.removesuffix(".gz")
+    candidates = [stack.with_name(Path(name).stem + ending) for ending in ANGLE_ENDINGS]
+    candidates.append(stack.with_name(name + ".mdoc"))
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"{stack}: expected tilt angles in {' or '.join(c.name for c in candidates)} beside it, "
+                     "or --angles FILE, got none")
+
+
+def warn_of_unknown_pixel_size(experiment: Experiment) -> None:
+    if experiment.voxel_size == 0:
+        warnings.warn(f"{experiment.stacks[0].header.path}: the pixel size is not in the header; "
+                      "give --voxel-size to have it in the outputs", stacklevel=2)
