@@ -2,11 +2,9 @@
 // memory, by one core and by all. machine_limits [--threads N] [--json FILE]
 
 #include <omp.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -29,7 +27,7 @@ const MachineLoops& loops_of(const std::string& instruction_set) {
 
 /// Giga multiply-adds per second and thread.
 double multiply_add_rate(const MachineLoops& loops, int threads, int repeats) {
-    constexpr std::int64_t rounds = 4'000'000;
+    constexpr std::int64_t rounds = 20'000'000;    // long enough for the scheduler to spread the threads
     double best = 0;
     for (int repeat = 0; repeat < repeats; ++repeat) {
         double slowest = 0;
@@ -63,11 +61,11 @@ double read_rate(const MachineLoops& loops, const Level& level, int threads, int
     {
         const bench::Floats memory(count + 64);
         const float* from = memory.data() + level.misalignment;
-        bench::keep(loops.read(from, count));
+        bench::keep(loops.read(from, count, 1));
         for (int repeat = 0; repeat < repeats; ++repeat) {
 #pragma omp barrier
             const bench::Clock clock;
-            for (std::int64_t pass = 0; pass < passes; ++pass) bench::keep(loops.read(from, count));
+            bench::keep(loops.read(from, count, passes));
 #pragma omp barrier
 #pragma omp single
             best = std::max(best, static_cast<double>(count * 4 * passes * threads) / clock.seconds() * 1e-9);
@@ -76,9 +74,18 @@ double read_rate(const MachineLoops& loops, const Level& level, int threads, int
     return best;
 }
 
-std::int64_t cache_bytes(int name, std::int64_t otherwise) {
-    const auto bytes = static_cast<std::int64_t>(sysconf(name));
-    return bytes > 0 ? bytes : otherwise;
+/// Size of the data cache of a level, as the system tells it (sysconf counts all of a socket's L3 together).
+std::int64_t cache_bytes(int level, std::int64_t otherwise) {
+    for (int index = 0; index < 8; ++index) {
+        const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
+        std::ifstream levels(folder + "level"), types(folder + "type"), sizes(folder + "size");
+        int found = 0;
+        std::int64_t kib = 0;
+        std::string type;
+        if (levels >> found && types >> type && sizes >> kib && found == level && type != "Instruction")
+            return kib << 10;
+    }
+    return otherwise;
 }
 
 }  // namespace
@@ -104,9 +111,9 @@ int main(int argc, char** argv) {
         }
         json.close();
 
-        const std::int64_t l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10);
-        const std::int64_t l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20);
-        const std::int64_t l3 = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 32 << 20);
+        const std::int64_t l1 = cache_bytes(1, 32 << 10);
+        const std::int64_t l2 = cache_bytes(2, 1 << 20);
+        const std::int64_t l3 = cache_bytes(3, 32 << 20);
         // Odd by one float: what a shift by a whole number of voxels makes of almost every load.
         const std::vector<Level> levels{{"L1", l1 / 2, 0},
                                         {"L1 unaligned", l1 / 2, 1},

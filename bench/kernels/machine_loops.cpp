@@ -47,19 +47,20 @@ std::int64_t multiply_add(std::int64_t rounds, float* result) {
     return rounds * accumulators * LANES;
 }
 
-float read(const float* from, std::int64_t count) {
+float read(const float* from, std::int64_t count, std::int64_t passes) {
     constexpr int streams = 8;    // independent sums, so that additions never hold up a load
     Vector sum[streams];
 #pragma GCC unroll 8
     for (int i = 0; i < streams; ++i) sum[i] = Vector{};
-    for (std::int64_t at = 0; at < count; at += streams * LANES) {
+    for (std::int64_t pass = 0; pass < passes; ++pass)
+        for (std::int64_t at = 0; at < count; at += streams * LANES) {
 #pragma GCC unroll 8
-        for (int i = 0; i < streams; ++i) {
-            Vector value;
-            memcpy(&value, from + at + i * LANES, sizeof value);
-            sum[i] += value;
+            for (int i = 0; i < streams; ++i) {
+                Vector value;
+                memcpy(&value, from + at + i * LANES, sizeof value);
+                sum[i] += value;
+            }
         }
-    }
     float total = 0;
     for (int i = 0; i < streams; ++i)
         for (int lane = 0; lane < LANES; ++lane) total += sum[i][lane];

@@ -9,8 +9,8 @@ struct MachineLoops {
     /// `rounds` rounds of independent multiply-adds that stay in registers. Returns how many were done, counted
     /// per single-precision number; `result` keeps them from being left out.
     std::int64_t (*multiply_add)(std::int64_t rounds, float* result);
-    /// Sum of `count` floats (a multiple of 256), each read once.
-    float (*read)(const float* from, std::int64_t count);
+    /// Sum of `count` floats (a multiple of 256), each read `passes` times.
+    float (*read)(const float* from, std::int64_t count, std::int64_t passes);
 };
 
 const MachineLoops& machine_loops_baseline();

@@ -1,3 +1,9 @@
 """Concordet: multi-axis cryo-electron tomography, from tilt series to volumes (and, later, class averages)."""
 
+import os
+
 __version__ = "0.1.0"
+
+# Idle OpenMP threads sleep instead of spinning, for libgomp reads this when it is loaded: beside another busy
+# process on the same cores (MPI ranks, say) spinning cost a third of the wall time, alone it gains nothing.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -191,15 +191,18 @@ class Experiment:
 
 
 def sidecar(stack: Path) -> Path:
-    """The file of tilt angles beside a stack: same stem, first of ANGLE_ENDINGS that exists."""
+    """The file of tilt angles beside a stack: same stem, or the stem up to an earlier dot; first that exists."""
     stack = Path(stack)
     name = stack.name.removesuffix(".gz")
-    candidates = [stack.with_name(Path(name).stem + ending) for ending in ANGLE_ENDINGS]
+    stems = [Path(name).stem]
+    while Path(stems[-1]).suffix:  # TS_01.stack.mrc may have its angles in TS_01.tlt
+        stems.append(Path(stems[-1]).stem)
+    candidates = [stack.with_name(stem + ending) for stem in stems for ending in ANGLE_ENDINGS]
     candidates.append(stack.with_name(name + ".mdoc"))
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise InputError(f"{stack}: expected tilt angles in {' or '.join(c.name for c in candidates)} beside it, "
+    raise InputError(f"{stack}: expected tilt angles in one of {', '.join(c.name for c in candidates)} beside it, "
                      "or --angles FILE, got none")
 
 

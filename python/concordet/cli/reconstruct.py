@@ -14,7 +14,7 @@ from concordet.errors import InputError
 from concordet.experiment import Experiment, warn_of_unknown_pixel_size
 from concordet.io import read_volume, write_volume
 from concordet.preprocessing import Preprocessing
-from concordet.projection import Projector, TiltData
+from concordet.projection import Projector, TiltData, instruction_set
 from concordet.record import RunRecord
 
 PAPER = {"method": "dm-sirt", "subsets": 32, "overlap": 2, "grouping": "adjacent", "inner": 10, "outer": 10,
@@ -231,14 +231,15 @@ def add_results(record, experiment, projector, outcome, ncc, band, args, steps) 
     content["performance"] = {
         "gups": projector.updates / projector.kernel_seconds / 1e9 if projector.kernel_seconds else 0.0,
         "voxel_view_updates": projector.updates, "threads": projector.thread_count,
-        "instruction_set": projector.instruction_set, "engine": "real", "bytes_sent": [0],
+        "instruction_set": instruction_set(), "engine": "real", "bytes_sent": [0],
     }
 
 
 def write(args, experiment: Experiment, chosen: methods.Options, outcome) -> None:
     labels = [f"Concordet {__version__}: {chosen.method}, {outcome.iterations} iterations, "
               f"{len(experiment.geometry)} views",
-              f"z: index of trimvol -rx volumes; origin: where the tilt axes meet, at {experiment.axis_voxel}",
+              f"z: index of trimvol -rx volumes; origin: tilt axis, at voxel "
+              + " ".join(f"{index:g}" for index in experiment.axis_voxel),
               f"hand: {experiment.hand}"]
     write_volume(args.output, outcome.volume, voxel_size=experiment.voxel_size, origin=experiment.origin, labels=labels)
 
