@@ -218,13 +218,17 @@ class TiltData:
         """Take in the detector image (v, u), line integrals; `mask` (v, u) is 1 where it may be used, else 0."""
         projector = self.projector
         inside = np.empty(projector.base_shape, np.float32)
+        if mask is not None:
+            # Cubic interpolation reaches two pixels and its weights change sign: a pixel is used where the warped
+            # mask is one, and what little may still leak in is the mean, not what the mask hides.
+            mask = np.ascontiguousarray(mask, np.float32)
+            warped = np.empty_like(inside)
+            projector.base_image(mask, view, warped, inside)
+            self.row_weights[view] *= np.abs(warped * projector.slice_lengths[view] - 1) < 1e-3
+            used = mask > 0
+            image = np.where(used, image, image[used].mean() if used.any() else 0).astype(np.float32)
         projector.base_image(image, view, self.images[view], inside)
         self.row_weights[view] *= inside
-        if mask is not None:
-            # Cubic interpolation reaches two pixels, so a pixel is used only where the warped mask is whole.
-            warped = np.empty_like(inside)
-            projector.base_image(np.ascontiguousarray(mask, np.float32), view, warped, inside)
-            self.row_weights[view] *= warped * projector.slice_lengths[view] > 0.999
         self.images[view] *= self.row_weights[view] > 0
 
     def start(self, initial: np.ndarray | None) -> np.ndarray:
