@@ -54,7 +54,7 @@ def main() -> None:
         folder = args.output or Path(scratch)
         folder.mkdir(exist_ok=True)
         volumes = {}
-        print(f"{'method':<12}{'iterations':>11}{'NCC held out':>14}{'200-40 A':>10}{'seconds':>9}{'CPU s':>8}{'GB':>6}")
+        print("method       iterations  NCC held out  200-40 A  seconds   CPU s    GB")
         for name, flags in METHODS.items():
             output, record = run(name, flags, args.bin, folder)
             quality, performance = record["quality"], record["performance"]

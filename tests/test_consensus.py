@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from reference import reconstruction as reference
-from test_reconstruction import make_data
 
 from concordet import consensus, methods, partition, reconstruction
 from concordet.errors import InputError
+from reference import reconstruction as reference
+from test_reconstruction import make_data
 
 
 @pytest.fixture(scope="module")

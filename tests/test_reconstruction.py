@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
-from reference import reconstruction as reference
 
 from concordet import geometry, partition, reconstruction, simulation
 from concordet.errors import InputError
 from concordet.projection import Projector, TiltData, as_volume
+from reference import reconstruction as reference
+
+COARSE_TILTS = np.arange(-60, 61, 15.0)
 
 
-def make_data(shape, image_shape, azimuths=(0.0,), tilts=np.arange(-60, 61, 15.0), noise=0.0, seed=1, threads=0):
+def make_data(shape, image_shape, azimuths=(0.0,), tilts=COARSE_TILTS, noise=0.0, seed=1, threads=0):
     """A cell-like phantom's views of every azimuth, as TiltData, and its truth."""
     series = [geometry.tilt_series(tilts, image_shape, stack=i, azimuth=a) for i, a in enumerate(azimuths)]
     views = geometry.joined(series)

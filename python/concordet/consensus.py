@@ -19,7 +19,7 @@ from concordet.context import Context, Serial
 from concordet.errors import InputError
 from concordet.partition import ViewPartition
 from concordet.projection import TiltData, zeros_volume
-from concordet.reconstruction import Fit, OnIteration, check_iterations, sirt
+from concordet.reconstruction import Fit, OnIteration, check_iterations, collect, sirt
 
 # The largest eigenvalue of C W^T R W is 1 for any subset: W and the weights are non-negative and
 # C W^T R W 1 = C W^T (pixels used) = 1 (Perron; a test checks it by power iteration).
@@ -80,11 +80,10 @@ def dm_sirt(
             state, views = states[agent], partition.subsets[agent]
             reflected = 2 * mean - state  # 1
             output[...] = reflected
-            first_fit: list[Fit] = []
-            sirt(data, iterations=inner, relaxation=steps[agent], views=views, positivity=positivity, volume=output,
-                 column_weights=data.cached_column_weights(views),
-                 on_iteration=lambda _, __, fit, seen=first_fit: seen.append(fit) or False)  # 2
-            residual += first_fit[0].weighted_residual
+            fits: list[Fit] = []
+            sirt(data, iterations=inner, relaxation=float(steps[agent]), views=views, positivity=positivity,
+                 volume=output, column_weights=data.cached_column_weights(views), on_iteration=collect(fits))  # 2
+            residual += fits[0].weighted_residual
             reflected *= -rho  # 3, in place: w_i <- rho (2 v_i - z_i) + (1 - rho) w_i
             state *= 1 - rho
             state += reflected

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
 
-Item = TypeVar("Item")
+Items = TypeVar("Items")
 
 
 class Context(Protocol):
@@ -16,8 +15,8 @@ class Context(Protocol):
     rank: int
     size: int
 
-    def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The part of `items` that this rank works on; over all ranks every item comes once."""
+    def share(self, items: Items) -> Items:
+        """The part of a sequence that this rank works on; over all ranks every one comes once."""
         ...
 
     def sum(self, array: np.ndarray) -> np.ndarray:
@@ -31,7 +30,7 @@ class Serial:
     rank = 0
     size = 1
 
-    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+    def share(self, items: Items) -> Items:
         return items
 
     def sum(self, array: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -169,7 +170,7 @@ def solve(
             best = iteration + 1, as_volume(volume)
         return iteration + 1 - best[0] >= PATIENCE
 
-    common = {"initial": initial, "on_iteration": on_iteration, "tolerance": options.tolerance}
+    common: dict[str, Any] = {"initial": initial, "on_iteration": on_iteration, "tolerance": options.tolerance}
     if method == "fbp":
         total = len(views)
         volume = reconstruction.fbp(data, views=views, filter=options.filter, on_views=progress, context=context)
@@ -221,7 +222,7 @@ def reconstruct(
     views = projector.all_views
     held = partition.held_out_views(geometry.stacks, geometry.tilts, hold_out)
     kept_out, fitted = views[held], views[~held]
-    run = {"initial": initial, "on_progress": on_progress, "context": context}
+    run: dict[str, Any] = {"initial": initial, "on_progress": on_progress, "context": context}
     if options.needs_partition and (options.subsets or 1) > len(fitted):
         options.partition(geometry, fitted)  # refuses before any work
     if not len(kept_out):

@@ -69,7 +69,8 @@ class Projector:
         if len(volume_shape) != 3 or min(volume_shape) < 1:
             raise InputError(f"volume shape: expected (z, y, x) of at least one voxel each, got {volume_shape}")
         self.geometry = geometry
-        self.volume_shape = tuple(int(n) for n in volume_shape)
+        nz, ny, nx = (int(n) for n in volume_shape)
+        self.volume_shape = (nz, ny, nx)
         self.threads = threads
         self.updates, self.kernel_seconds = 0, 0.0
         self.shears = np.ascontiguousarray(geometry.shears)

@@ -33,6 +33,15 @@ class Fit:
     relative_change: float
 
 
+def collect(fits: list[Fit]) -> OnIteration:
+    """A callback that keeps the fit of every iteration in `fits`."""
+
+    def keep(iteration: int, volume: np.ndarray, fit: Fit) -> None:
+        fits.append(fit)
+
+    return keep
+
+
 def check_relaxation(relaxation: float) -> None:
     if not 0 < relaxation < 2:
         raise InputError(f"relaxation: expected 0 < lambda < 2 (SIRT diverges outside), got {relaxation}")
@@ -157,16 +166,13 @@ def os_sirt(
     volume = data.start(initial)
     for iteration in range(iterations):
         before = volume.copy()
-        residual = 0.0
+        fits: list[Fit] = []
         for views in partition.subsets:
-            def add_residual(_, __, fit: Fit) -> None:
-                nonlocal residual
-                residual += fit.weighted_residual
             sirt(data, iterations=1, relaxation=relaxation, views=views, positivity=positivity, volume=volume,
-                 column_weights=data.cached_column_weights(views), on_iteration=add_residual)
+                 column_weights=data.cached_column_weights(views), on_iteration=collect(fits))
         before -= volume
         norm = np.linalg.norm(volume)
-        fit = Fit(residual, float(np.linalg.norm(before) / norm) if norm > 0 else 0.0)
+        fit = Fit(sum(one.weighted_residual for one in fits), float(np.linalg.norm(before) / norm) if norm > 0 else 0.0)
         if (on_iteration and on_iteration(iteration, volume, fit)) or fit.relative_change < tolerance:
             break
     return volume
