@@ -34,11 +34,12 @@ def test_iterations_stop_where_held_out_views_are_predicted_best(cell):
     assert len(outcome.trace.relative_change) == outcome.iterations
 
 
-def test_held_out_views_do_not_enter_the_judged_volume(cell):
-    """Spoiling them changes the judged volume by nothing."""
+@pytest.mark.parametrize("method", ["fbp", "direct-combine"])
+def test_held_out_views_do_not_enter_the_judged_volume(cell, method):
+    """Spoiling them changes nothing, where they do not choose the iteration either."""
     data, _ = cell
     volumes = []
-    options = methods.Options(method="sirt", iterations=3)
+    options = methods.Options(method=method, iterations=3, subsets=4)
     views = data.projector.geometry
     held = partition.held_out_views(views.stacks, views.tilts, 0.1)
     for factor in (1.0, -5.0):

@@ -201,9 +201,10 @@ def gaussians_and_rays(azimuth, tilts, centres, shape=(24, 49, 48), sigma=1.5):
 OFF_GRID = [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (3.3, -5.2, 2.4), (7.1, 8.4, 4.7), (-9.7, 2.6, -6.2)]
 
 
-# Linear interpolation at a fraction f between two voxels adds f (1 - f) <= 1/4 to the variance along that axis, so
-# a Gaussian of sigma 1.5 loses at most 1 - sqrt(2.25 / 2.5) = 5.1 % of its peak with two taps and 10 % with four;
-# one near the base plane, whose slices move little, and off-grid positions lie anywhere below.
+# Linear interpolation at a fraction f between two voxels adds f (1 - f) <= 1/4 to the variance along that axis:
+# a Gaussian of sigma 1.5 loses at most 1 - sqrt(2.25 / 2.5) = 5.1 % of its peak with two taps, 10 % with four.
+# Measured: 3.9 % at 0 and 90 degrees; 5.6 % at 45 degrees for one on the grid at the origin, 9.9 % off it. The
+# design's 4.7 % at 45 degrees holds for the root-mean-square error of a field of them (3.0 %, at worst 4.5), below.
 @pytest.mark.parametrize(("azimuth", "of_peak"), [(0, 0.047), (90, 0.047), (45, 0.10)])
 @pytest.mark.parametrize("centre", OFF_GRID)
 def test_projections_of_gaussians_are_line_integrals(azimuth, of_peak, centre):
@@ -380,8 +381,7 @@ def every_kernel(threads):
     back = projector.shear_adjoint(data.images, views, zeros_volume(projector.volume_shape))
     residual, totals = sums.copy(), np.empty((len(views), 7))
     _kernels.compare(data.images, data.row_weights, views, residual, totals, threads)
-    relaxed = x.copy()
-    relaxed = as_volume(relaxed)
+    relaxed = as_volume(x)
     norms = _kernels.relax(relaxed, back, random_volume(rng, x.shape), 0.4, 0.0, threads)
     weighed = data.images.copy()
     _kernels.weigh_views(weighed, projector.shears, views, np.ascontiguousarray(geometry.maps[:, :, :2]), 11,
@@ -503,3 +503,39 @@ def test_the_projector_refuses_shapes_by_name(small):
     with pytest.raises(InputError, match="initial volume: expected"):
         data.start(np.zeros((4, 6, 9), np.float32))
     assert data.start(None).shape == (4, 6, 8)
+
+
+@pytest.mark.parametrize("shear", [float("nan"), 1e9, -float("inf")])
+def test_absurd_shears_are_refused(shear):
+    with pytest.raises(ValueError, match="shears must move slices by at most"):
+        _kernels.image_frame(np.array([[0.0, shear]]), (8, 8, 8))
+
+
+def test_images_with_gaps_between_rows_are_refused():
+    geometry = tilt_series(np.array([30.0]), (16, 16))
+    projector = Projector(geometry, (8, 16, 16))
+    wide = np.zeros((1, projector.base_shape[0], projector.base_shape[1] + 64), np.float32)
+    with pytest.raises(ValueError, match="without gaps"):
+        projector.shear_sum(zeros_volume((8, 16, 16)), projector.all_views, wide[:, :, 64:])
+
+
+@pytest.mark.parametrize("azimuth", [0.0, 45.0, 90.0])
+def test_a_gaussian_at_the_origin_is_projected_within_the_error_of_linear_interpolation(azimuth):
+    """sigma 1.5 voxels, tilts 0 to 70: relative root-mean-square error in the base plane of 0 to 4.7 %, 0 at 0."""
+    shape, sigma = (48, 48, 48), 1.5
+    z, y, x = (index - 24.0 for index in np.indices(shape))
+    volume = as_volume(np.exp(-(x * x + y * y + z * z) / (2 * sigma**2)))
+    errors = []
+    for tilt in range(0, 71, 5):
+        projector = Projector(tilt_series(np.array([float(tilt)]), (48, 48), azimuth=azimuth), shape)
+        frame = projector.frame
+        found = projector.shear_sum(volume, projector.all_views, projector.zeros_images(1))[0]
+        found = found[: frame.height, : frame.width] * projector.slice_lengths[0]
+        v, u = np.indices(found.shape)
+        point = np.stack([u - frame.origin_x - 24.0, v - frame.origin_y - 24.0, np.zeros(found.shape)], -1)
+        ray = np.append(-projector.shears[0], 1) / projector.slice_lengths[0]
+        distance2 = (point**2).sum(-1) - (point @ ray) ** 2
+        expected = sigma * np.sqrt(2 * np.pi) * np.exp(-distance2 / (2 * sigma**2))
+        errors.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    assert errors[0] < 1e-5
+    assert max(errors) < 0.047

@@ -23,6 +23,9 @@ const ProjectionLoops& loops() {
 #endif
 }
 
+/// Voxels that a slice may be moved by: offsets stay far inside an int.
+constexpr double largest_shift = 1 << 24;
+
 /// Whole and fractional part of a shift; a fraction below 1e-6 of a voxel is rounding noise of tan and counts as zero.
 struct Shift {
     int whole;
@@ -91,7 +94,6 @@ std::vector<ViewRange> calls_of(const std::vector<TapKind>& kinds) {
 template <class A, class B>
 void require_frame(const View<A, 3>& volume, const View<B, 3>& images, const View<const double, 2>& shears,
                    const ImageFrame& frame) {
-    require(shears.shape[1] == 2, "shears must be (view, 2), got (view, ", shears.shape[1], ")");
     require(images.shape[0] == shears.shape[0], "images must have one image per shear: ", shears.shape[0], ", got ",
             images.shape[0]);
     require(volume.strides[2] == 1 && images.strides[2] == 1, "rows of volume and images must be contiguous");
@@ -100,6 +102,7 @@ void require_frame(const View<A, 3>& volume, const View<B, 3>& images, const Vie
     require(images.shape[2] >= frame.width + image_guard && images.shape[1] >= frame.height,
             "images must have at least ", frame.height, " rows of ", frame.width + image_guard, " pixels, got ",
             images.shape[1], " x ", images.shape[2]);
+    require(images.strides[1] == images.shape[2], "rows of images must follow each other without gaps");
     const ImageFrame needed = image_frame(shears, {volume.shape[0], volume.shape[1], volume.shape[2]});
     require(needed.origin_y <= frame.origin_y && needed.origin_x <= frame.origin_x &&
                 needed.height - needed.origin_y <= frame.height - frame.origin_y &&
@@ -110,8 +113,13 @@ void require_frame(const View<A, 3>& volume, const View<B, 3>& images, const Vie
 }  // namespace
 
 ImageFrame image_frame(View<const double, 2> shears, std::array<std::int64_t, 3> volume_shape) {
+    require(shears.shape[1] == 2, "shears must be (view, 2), got (view, ", shears.shape[1], ")");
     int low_x = 0, high_x = 0, low_y = 0, high_y = 0;
     const auto nz = static_cast<int>(volume_shape[0]);
+    for (std::int64_t view = 0; view < shears.shape[0]; ++view)
+        for (int axis : {0, 1})
+            require(std::abs(shears(view, axis)) * nz <= largest_shift, "shears must move slices by at most ",
+                    largest_shift, " voxels, got ", shears(view, axis), " per slice of ", nz);
     for (std::int64_t view = 0; view < shears.shape[0]; ++view)
         for (int z : {0, nz - 1}) {
             const Tap one = tap(shears(view, 0), shears(view, 1), z - nz / 2);

@@ -68,8 +68,16 @@ float lookup(const float* table, double kx, double ky) {
 void weigh_views(View<float, 3> images, View<const double, 2> all_shears, View<const std::int64_t, 1> own,
                  View<const double, 3> maps, int thickness, View<const float, 1> window, int threads) {
     require(images.strides[2] == 1, "image rows must be contiguous");
-    require(own.shape[0] == images.shape[0] && maps.shape[0] == images.shape[0],
-            "expected one view index and one map per image: ", images.shape[0]);
+    require(all_shears.shape[0] >= 1 && all_shears.shape[1] == 2, "all_shears must be (view, 2), got (",
+            all_shears.shape[0], ", ", all_shears.shape[1], ")");
+    require(own.shape[0] == images.shape[0], "own must have one view per image: ", images.shape[0], ", got ",
+            own.shape[0]);
+    for (std::int64_t image = 0; image < own.shape[0]; ++image)
+        require(own(image) >= 0 && own(image) < all_shears.shape[0], "own: view ", own(image), " is not one of ",
+                all_shears.shape[0]);
+    require(maps.shape[0] == images.shape[0] && maps.shape[1] == 2 && maps.shape[2] == 2,
+            "maps must be (image, 2, 2) for ", images.shape[0], " images, got (", maps.shape[0], ", ", maps.shape[1],
+            ", ", maps.shape[2], ")");
     require(window.shape[0] >= 2, "the window needs at least two values, got ", window.shape[0]);
     require(thickness >= 1, "thickness must be at least 1, got ", thickness);
     const int team = thread_count(threads);

@@ -96,7 +96,7 @@ def band_ncc(
     for values in (image[box], projection[box]):
         filled = np.where(inside, values, values[inside].mean(dtype=np.float64))
         filled -= filled.mean()
-        filtered.append(np.fft.irfftn(np.fft.rfftn(filled) * gain, filled.shape)[inside])
+        filtered.append(np.fft.irfft2(np.fft.rfft2(filled) * gain, filled.shape)[inside])
     a, b = (values - values.mean() for values in filtered)
     norm = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / norm) if norm > 0 else 0.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from concordet.errors import InputError
 from concordet.geometry import ViewGeometry
 from concordet.io import (
     ANGLE_ENDINGS,
+    SeriesAlignment,
     Stack,
     open_stack,
+    read_alignment,
     read_angles,
     read_transforms,
     read_volume_transform,
@@ -26,6 +29,8 @@ from concordet.preprocessing import Preprocessing, counts_electrons
 
 # Pixel sizes of stacks of one specimen may differ by rounding in their headers.
 PIXEL_SIZE_TOLERANCE = 1e-3
+# Of the tilts of an alignment with the stack's own angles: below, the two are in different orders.
+SAME_ORDER = 0.99
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class SeriesFiles:
 
     stack      MRC stack, one section per view
     angles     .tlt, .rawtlt or .mdoc; None: the sidecar of the same stem
-    alignment  .xf of raw images; None: images are aligned, the tilt axis vertical
+    alignment  of raw images: .xf; AreTomo's .aln, RELION 5's .star or Warp's .xml, whose tilts replace `angles` and
+               whose absent or unused views are excluded; None: images are aligned, the tilt axis vertical
     azimuth    degrees; x_tilt degrees or an .xtilt file; tilt_offset degrees
     transform  solve.xf form, series to common frame; None: the same frame
     exclude    sections left out, 0-based
@@ -49,13 +55,21 @@ class SeriesFiles:
     transform: Path | None = None
     exclude: frozenset[int] = frozenset()
 
+    def __post_init__(self):
+        for name in ("azimuth", "x_tilt", "tilt_offset"):
+            value = getattr(self, name)
+            if not isinstance(value, Path) and not math.isfinite(value):
+                raise InputError(f"{self.stack}: expected a number of degrees for {name.replace('_', ' ')}, "
+                                 f"got {value}")
+
 
 class Experiment:
     """Open stacks of one specimen and where each of their views looks.
 
     series       one `SeriesFiles` per stack
     thickness    slices of the volume; size (x, y) voxels, None: the first stack's; both after `binning`
-    center_imod  tilt axis and volume centre at (n - 1) / 2 (an .xf implies it)
+    center_imod  tilt axis and volume centre at (n - 1) / 2 (an .xf implies it); otherwise n // 2, or where the
+                 program of the first stack's alignment has it
     flip_hand    mirror z; z_shift voxels that content moves to larger z
     pixel_size   angstrom before binning; None: the stacks' own
 
@@ -86,26 +100,29 @@ class Experiment:
             raise InputError(f"thickness: expected at least 1 voxel, got {thickness}")
         if size is not None and min(size) < 1:
             raise InputError(f"size: expected at least 1 voxel along x and y, got {size[0]} {size[1]}")
-        if pixel_size is not None and not pixel_size > 0:
+        if pixel_size is not None and not 0 < pixel_size < math.inf:
             raise InputError(f"voxel size: expected more than 0 angstrom, got {pixel_size}")
+        if not math.isfinite(z_shift):
+            raise InputError(f"z-shift: expected a number of voxels, got {z_shift}")
         self.binning = binning
         self.flip_hand = flip_hand
         self.files: list[Path] = []
         self.excluded: list[tuple[int, int]] = []
+        self._centres: list[geometry.Centre] = []
         self._open = ExitStack()
         try:
             self.stacks = [self._open.enter_context(open_stack(one.stack)) for one in series]
             self._check_stacks(pixel_size)
             self.voxel_size = (pixel_size or self.stacks[0].header.pixel_size) * binning
+            self._pixel_size = pixel_size or self.stacks[0].header.pixel_size
             parts = [self._series(i, one, center_imod) for i, one in enumerate(series)]
             whole = geometry.joined(parts).binned(binning)
             rows, columns = whole.image_shape
             self.volume_shape = (thickness, *(size[::-1] if size else (rows, columns)))
             if flip_hand:
                 whole = whole.flipped()
-            offset = np.zeros(3)
-            if center_imod or any(one.alignment for one in series):
-                offset = geometry.centre_offset(np.array(self.volume_shape[::-1]))
+            centre = "imod" if "imod" in self._centres else self._centres[0]
+            offset = np.array(geometry.centre_offset(np.array(self.volume_shape[::-1]), centre), float)
             offset[2] -= z_shift
             self.geometry = whole.moved(tuple(-offset))
             self.axis_voxel = tuple(float(n // 2 - h) for n, h in zip(self.volume_shape[::-1], offset, strict=True))
@@ -125,27 +142,38 @@ class Experiment:
             if other.image_shape != first.image_shape:
                 raise InputError(f"{other.header.path}: expected images of {first.image_shape} pixels (v, u) as in "
                                  f"{first.header.path}, got {other.image_shape}")
+            if pixel_size is not None:
+                continue
             sizes = first.header.pixel_size, other.header.pixel_size
-            if pixel_size is None and abs(sizes[0] - sizes[1]) > PIXEL_SIZE_TOLERANCE * max(sizes):
+            if abs(sizes[0] - sizes[1]) > PIXEL_SIZE_TOLERANCE * max(sizes):
                 raise InputError(f"{other.header.path}: expected a pixel size of {sizes[0]:g} A as in "
                                  f"{first.header.path}, got {sizes[1]:g} A (--voxel-size overrides both)")
 
     def _series(self, index: int, one: SeriesFiles, center_imod: bool) -> ViewGeometry:
         stack = self.stacks[index]
         count = len(stack)
-        angles_file = one.angles or sidecar(one.stack)
-        tilts = read_angles(angles_file, count, stack=one.stack)
-        self.files += [one.stack, angles_file]
+        self.files.append(one.stack)
         transforms = None
-        if one.alignment:
-            if Path(one.alignment).suffix.lower() != ".xf":
-                raise InputError(f"{one.alignment}: expected an alignment in IMOD's .xf form, got "
-                                 f"'{Path(one.alignment).suffix}'")
-            transforms = read_transforms(one.alignment, count, stack=one.stack)
-            self.files.append(one.alignment)
+        sections, alignment_x_tilts = np.arange(count), np.zeros(count)
+        centre: geometry.Centre = "imod" if center_imod else "ours"
+        if one.alignment and Path(one.alignment).suffix.lower() != ".xf":
+            angles_file = Path(one.alignment)
+            alignment = self._alignment(angles_file, one, stack, center_imod)
+            sections, tilts, alignment_x_tilts = np.asarray(alignment.sections), alignment.tilts, alignment.x_tilts
+            transforms = alignment.transforms(stack.image_shape, self._pixel_size)
+            centre = alignment.centre
+        else:
+            angles_file = one.angles or sidecar(one.stack)
+            tilts = read_angles(angles_file, count, stack=one.stack)
+            self.files.append(angles_file)
+            if one.alignment:
+                transforms = read_transforms(one.alignment, count, stack=one.stack)
+                self.files.append(one.alignment)
+                centre = "imod"
+        self._centres.append(centre)
         x_tilts: float | np.ndarray
         if isinstance(one.x_tilt, Path):
-            x_tilts = read_x_tilts(one.x_tilt, count, stack=one.stack)
+            x_tilts = read_x_tilts(one.x_tilt, count, stack=one.stack)[sections]
             self.files.append(one.x_tilt)
         else:
             x_tilts = one.x_tilt
@@ -153,19 +181,44 @@ class Experiment:
         if one.transform:
             to_common = geometry.imod_volume_transform(read_volume_transform(one.transform))
             self.files.append(one.transform)
-        whole = geometry.tilt_series(
-            tilts, stack.image_shape, stack=index, azimuth=one.azimuth, x_tilts=x_tilts,
-            tilt_offset=one.tilt_offset, transforms=transforms, to_common=to_common, imod_centred=center_imod)
-        if not one.exclude:
-            return whole
+        try:
+            whole = geometry.tilt_series(
+                tilts, stack.image_shape, stack=index, azimuth=one.azimuth,
+                x_tilts=x_tilts + alignment_x_tilts, tilt_offset=one.tilt_offset, transforms=transforms,
+                to_common=to_common, imod_centred=center_imod, sections=sections)
+        except InputError as error:
+            raise InputError(f"{one.stack} with {angles_file.name}: {error}, counted from 0") from None
         beyond = [section for section in one.exclude if not 0 <= section < count]
         if beyond:
-            raise InputError(f"{one.stack}: expected views to exclude of 1 to {count}, got {beyond[0] + 1}")
-        self.excluded += [(index, section) for section in sorted(one.exclude)]
-        kept = np.array([section for section in range(count) if section not in one.exclude], int)
-        if not len(kept):
+            raise InputError(f"{one.stack}: expected views to exclude of 1 to {count}, got {min(beyond) + 1}")
+        kept = np.array([section not in one.exclude for section in sections])
+        if not kept.any():
             raise InputError(f"{one.stack}: expected at least one view to be left, got all {count} excluded")
+        left_out = sorted(set(range(count)) - set(sections[kept].tolist()))
+        self.excluded += [(index, section) for section in left_out]
         return whole.select(kept)
+
+    def _alignment(self, path: Path, one: SeriesFiles, stack: Stack, center_imod: bool) -> SeriesAlignment:
+        """The alignment by another program of the views it uses; warns of what it has and is not used."""
+        count = len(stack)
+        alignment = read_alignment(path).matched(count, stack.image_shape, stack=one.stack)
+        self.files.append(path)
+        notes = list(alignment.notes)
+        angles_file = one.angles
+        if angles_file is None:
+            try:
+                angles_file = sidecar(one.stack)
+                angles = read_angles(angles_file, count, stack=one.stack)
+            except InputError:  # not needed, so what lies beside the stack need not fit
+                angles_file = None
+        else:
+            angles = read_angles(angles_file, count, stack=one.stack)
+            self.files.append(angles_file)
+        if angles_file is not None and not _same_order(alignment.tilts, angles[alignment.sections]):
+            notes.append(f"its tilts do not follow those of {angles_file}: is the stack in another order?")
+        for note in notes:
+            warnings.warn(f"{path}: {note}", stacklevel=2)
+        return replace(alignment, centre="imod") if center_imod else alignment
 
     @property
     def origin(self) -> tuple[float, ...]:
@@ -187,7 +240,19 @@ class Experiment:
 
     def view(self, view: int, steps: Preprocessing) -> tuple[np.ndarray, np.ndarray | None]:
         """View `view` preprocessed: image (v, u) and the mask of its usable pixels, or None."""
-        return steps.apply(self.raw_view(view))
+        raw = self.raw_view(view)
+        try:
+            return steps.apply(raw)
+        except InputError as error:
+            stack, section = int(self.geometry.stacks[view]), int(self.geometry.sections[view])
+            raise InputError(f"{self.stacks[stack].header.path}: view {section} (counted from 0): {error}") from None
+
+
+def _same_order(tilts: np.ndarray, others: np.ndarray) -> bool:
+    """Whether two lists of tilts rise and fall together, up to sign (Warp's) and offset."""
+    if len(tilts) < 3 or not (np.ptp(tilts) and np.ptp(others)):
+        return True
+    return abs(np.corrcoef(tilts, others)[0, 1]) >= SAME_ORDER
 
 
 def sidecar(stack: Path) -> Path:

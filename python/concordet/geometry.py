@@ -12,6 +12,7 @@ magnification, and inter-axis transforms. Maps are composed; data are never resa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -21,9 +22,14 @@ from concordet.errors import InputError
 SMALLEST_DETERMINANT = 1e-3
 
 
-def centre_offset(n: int | np.ndarray) -> float | np.ndarray:
-    """h(n) = n // 2 - (n - 1) / 2: from IMOD's centre to ours, 0 for odd and 1/2 for even sizes."""
-    return np.asarray(n) // 2 - (np.asarray(n) - 1) / 2
+# The centre of n pixels or voxels: n // 2 here and in RELION, (n - 1) / 2 in IMOD, n / 2 in Warp.
+Centre = Literal["ours", "imod", "half"]
+
+
+def centre_offset(n: int | np.ndarray, centre: Centre = "imod") -> float | np.ndarray:
+    """h(n) = n // 2 - centre(n): from a program's centre to ours; IMOD's: 0 for odd, 1/2 for even sizes."""
+    n = np.asarray(n)
+    return n // 2 - {"ours": n // 2, "imod": (n - 1) / 2, "half": n / 2}[centre]
 
 
 def rotation_x(degrees: float) -> np.ndarray:
@@ -47,7 +53,7 @@ class ViewGeometry:
     """Views of one or several tilt series of one specimen.
 
     maps         (view, 2, 4) float64, [A | c | d], voxels to pixels of the same size
-    tilts        (view,) degrees, as the series gives them
+    tilts        (view,) degrees, the series' own plus its tilt offset
     stacks       (view,) which series each view belongs to, 0, 1, ...
     sections     (view,) section of its stack, 0-based
     image_shape  (v, u) pixels
@@ -65,7 +71,9 @@ class ViewGeometry:
         counts = {len(self.tilts), len(self.stacks), len(self.sections), len(self.maps)}
         if len(counts) != 1 or 0 in counts:
             raise InputError(f"views: expected one map, tilt, stack and section for each, got {sorted(counts)}")
-        for view, determinant in enumerate(np.linalg.det(self.maps[:, :, :2])):
+        with np.errstate(invalid="ignore"):  # a map with nan in it is refused below
+            determinants = np.linalg.det(self.maps[:, :, :2])
+        for view, determinant in enumerate(determinants):
             if not abs(determinant) >= SMALLEST_DETERMINANT:
                 raise InputError(
                     f"view {self.sections[view]} of stack {self.stacks[view]}: expected a map with |det A| >= "
@@ -142,6 +150,7 @@ def tilt_series(
     transforms: np.ndarray | None = None,
     to_common: np.ndarray | None = None,
     imod_centred: bool = False,
+    sections: np.ndarray | None = None,
 ) -> ViewGeometry:
     """The geometry of one tilt series, aligned already or by IMOD's files.
 
@@ -153,10 +162,12 @@ def tilt_series(
     transforms    (view, 2, 3) of an .xf file: raw to aligned, out - c = A_xf (in - c) + d_xf about c = (n - 1) / 2
     to_common     (3, 4) in (x, y, z): p -> T p + t_T from this series' frame to the common one
     imod_centred  the tilt axis passes through (n - 1) / 2 of the images instead of n // 2; implied by `transforms`
+    sections      (view,) sections of the stack, 0-based; None: 0, 1, ...
 
     With P = M [[cos t, 0, sin t], [0, 1, 0]] Rx(x-tilt) Rz(-azimuth) T^-1 and M = A_xf^-1:
     A = P[:, :2], c = P[:, 2], d = -P t_T - M d_xf - h_image, h the way from IMOD's centre to ours. The volume's origin
     is the point that the axis passes through; `ViewGeometry.centred_as_imod` puts it where IMOD's volumes have it.
+    InputError for arrays of other shapes, matrices that cannot be inverted and views along the slab.
     """
     tilts = np.asarray(tilts, float)
     count = len(tilts)
@@ -167,7 +178,17 @@ def tilt_series(
         raise InputError("volume transform: expected an invertible matrix, got one with determinant "
                          f"{np.linalg.det(common[:, :3]):.3g}")
     inverse_common = np.linalg.inv(common[:, :3])
-    x_tilts = np.broadcast_to(np.asarray(x_tilts, float), (count,))
+    x_tilts = np.asarray(x_tilts, float)
+    if x_tilts.shape not in ((), (count,)):
+        raise InputError(f"x-axis tilts: expected one, or one for each of {count} views, got {x_tilts.shape}")
+    x_tilts = np.broadcast_to(x_tilts, (count,))
+    if transforms is not None:
+        transforms = np.asarray(transforms, float)
+        if transforms.shape != (count, 2, 3):
+            raise InputError(f"transforms: expected an array ({count}, 2, 3), got {transforms.shape}")
+        for view in np.flatnonzero(np.linalg.det(transforms[:, :, :2]) == 0):
+            raise InputError(f"transforms: expected an invertible matrix for view {view}, got "
+                             f"{transforms[view, :, :2].tolist()}")
     maps = np.empty((count, 2, 4))
     for view in range(count):
         rows = tilt_rows(tilts[view] + tilt_offset) @ rotation_x(x_tilts[view]) @ rotation_z(-azimuth)
@@ -178,7 +199,8 @@ def tilt_series(
             shift = to_raw @ transforms[view, :, 2]
         rows = rows @ inverse_common
         maps[view] = np.column_stack([rows, -rows @ common[:, 3] - shift - h_image])
-    return ViewGeometry(maps, tilts + tilt_offset, np.full(count, stack), np.arange(count), tuple(image_shape))
+    sections = np.arange(count) if sections is None else np.asarray(sections)
+    return ViewGeometry(maps, tilts + tilt_offset, np.full(count, stack), sections, tuple(image_shape))
 
 
 def imod_volume_transform(matrix: np.ndarray) -> np.ndarray:

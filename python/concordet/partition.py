@@ -111,9 +111,10 @@ def held_out_views(axes: np.ndarray, tilts: np.ndarray, fraction: float) -> np.n
     for name in np.unique(axes):
         ordered = np.flatnonzero(axes == name)
         ordered = ordered[np.argsort(tilts[ordered], kind="stable")]
-        count = max(1, round(fraction * len(ordered)))
-        if len(ordered) < count + 2:
+        if len(ordered) < 3:
             raise InputError(f"hold-out: expected at least 3 views of each axis, got {len(ordered)} in stack {name}")
-        # The centres of `count` equal runs of the views.
-        held[ordered[((np.arange(count) + 0.5) * len(ordered) / count).astype(int)]] = True
+        count = min(max(1, round(fraction * len(ordered))), len(ordered) - 2)
+        # The centres of `count` equal runs of the views; runs of two or fewer have theirs at the first or last view.
+        centres = ((np.arange(count) + 0.5) * len(ordered) / count).astype(int)
+        held[ordered[np.clip(centres, 1, len(ordered) - 2)]] = True
     return held

@@ -27,6 +27,7 @@ class Preprocessing:
     binning         average this many pixels along both axes
     clip            replace pixels beyond this many robust standard deviations by their neighbours' median; 0: off
     normalize       bring views to one scale: (I - m) / m for counted electrons, (I - m) / s for others, m the median
+    counts          whether the views of this run count electrons; None: judged for each view alone
     log             -log(I / m): absorption, linear in thickness (instead of (m - I) / m, which is its first term)
     invert          change the sign last, so that dark matter in the images becomes bright in the volume
     bead_diameter   pixels of the unbinned image; 0: no search. Beads and a margin of half a radius are not used
@@ -35,6 +36,7 @@ class Preprocessing:
     binning: int = 1
     clip: float = 0.0
     normalize: bool = False
+    counts: bool | None = None
     log: bool = False
     invert: bool = False
     bead_diameter: float = 0.0
@@ -42,10 +44,10 @@ class Preprocessing:
     def __post_init__(self):
         if self.binning < 1:
             raise InputError(f"bin: expected a whole number of at least 1, got {self.binning}")
-        if self.clip < 0:
-            raise InputError(f"clip: expected a limit of more than 0 standard deviations, got {self.clip}")
-        if self.bead_diameter < 0:
-            raise InputError(f"beads: expected a diameter of more than 0, got {self.bead_diameter}")
+        if not 0 <= self.clip < np.inf:
+            raise InputError(f"clip: expected a limit of 0 (off) or more standard deviations, got {self.clip}")
+        if not 0 <= self.bead_diameter < np.inf:
+            raise InputError(f"beads: expected a diameter of 0 (no search) or more, got {self.bead_diameter}")
 
     def apply(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The view (v, u) as float32, and which of its pixels may be used (None: all)."""
@@ -61,7 +63,7 @@ class Preprocessing:
         if self.log:
             image = log_transmission(image)
         elif self.normalize:
-            image = normalized(image, used)
+            image = normalized(image, used, self.counts)
         if self.invert:
             image = -image
         if used is not None:
@@ -104,10 +106,15 @@ def clip_outliers(image: np.ndarray, sigmas: float, used: np.ndarray | None = No
     return result
 
 
-def normalized(image: np.ndarray, used: np.ndarray | None = None) -> np.ndarray:
-    """(I - m) / m where the view counts electrons, so that doses agree; (I - m) / s elsewhere; m median, s deviation."""
+def normalized(image: np.ndarray, used: np.ndarray | None = None, counts: bool | None = None) -> np.ndarray:
+    """(I - m) / m where views count electrons, so that doses agree; (I - m) / s elsewhere; m median, s deviation.
+
+    counts  one answer for all views of a series, or they would get different scales; None: as this view looks
+    """
     median, scale = robust_scale(image if used is None or not used.any() else image[used])
-    if scale > 0 and median > TRANSMISSION_RATIO * scale:
+    if counts is None:
+        counts = scale > 0 and median > TRANSMISSION_RATIO * scale
+    if counts and median > 0:
         return (image - median) / median
     return (image - median) / (scale if scale > 0 else 1)
 

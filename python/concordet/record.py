@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import resource
 import sys
@@ -73,14 +74,23 @@ class RunRecord:
     def write(self, path: Path) -> None:
         """The record as JSON, whole or not at all."""
         with atomic_output(path) as beside:
-            beside.write_text(json.dumps(self.content, indent=1, default=_plain) + "\n")
+            beside.write_text(as_json(self.content) + "\n")
+
+
+def as_json(content: Any) -> str:
+    """JSON of plain values, arrays and paths; NaN and infinity, which JSON does not have, become null."""
+    return json.dumps(_plain(content), indent=1, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    return str(value)
+        return [_plain(item) for item in sorted(value)]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -30,11 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = parser().parse_args(arguments)
     except SystemExit as exit_:  # argparse: --help, --version, or words it does not take
         return int(exit_.code or 0)
+    args.warnings = common.HeldWarnings(args)
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: common.say(f"warning: {message}", args, level=0)
+        warnings.showwarning = args.warnings
         try:
-            return args.run(args) or 0
+            status = args.run(args) or 0
+            args.warnings.release()
+            return status
         except InputError as error:
             return _failed(args, f"concordet: {error}", 2)
         except RunError as error:
@@ -52,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(args, message: str, status: int) -> int:
+    if status != 2:
+        args.warnings.release()
     if getattr(args, "debug", False):
         traceback.print_exc()
     print(" ".join(message.split()), file=sys.stderr)

@@ -38,54 +38,55 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     threads = common.threads(args)
-    folder = common.output_folder(args.output)
+    common.check_folder(args.output)
     record = RunRecord("demo", common.plain_arguments(args))
     progress = common.ProgressLines(args)
     common.say(f"simulating a cell of {SIZE} x {SIZE} x {THICKNESS} voxels in {len(AZIMUTHS)} tilt axes, SNR {SNR:g}",
                args)
-    with record.stage("simulate"):
-        truth, data = simulate(args.seed, threads, folder)
-    views = data.projector.all_views
-    volumes, rows, curves, residuals = {}, [], {}, {}
-    for name, options in ROWS.items():
-        begin = time.perf_counter()
-        with record.stage(name):
-            outcome = methods.reconstruct(data, options, on_progress=progress)
-        progress.close()
-        seconds = time.perf_counter() - begin
-        ncc = data.ncc(outcome.volume, views)
-        correlation = evaluation.pearson(outcome.volume, truth)
-        volumes[name] = outcome.volume
-        curves[name] = [
-            {"stack": int(stack), "view": int(section), "tilt": float(tilt), "ncc": float(value), "held_out": False}
-            for stack, section, tilt, value in zip(data.projector.geometry.stacks, data.projector.geometry.sections,
-                                                   data.projector.geometry.tilts, ncc, strict=True)]
-        if len(outcome.trace.relative_change) > 1:
-            residuals[name] = outcome.trace.relative_change
-        rows.append([name, correlation, float(ncc.mean()), outcome.iterations, round(seconds, 2)])
-        common.say(f"{name:<20} correlation with the truth {correlation:.3f}   NCC with the views {ncc.mean():.4f}   "
-                   f"{seconds:.1f} s", args)
-        write_volume(folder / f"{name.lower()}.mrc", outcome.volume, voxel_size=VOXEL_SIZE, origin=origin())
-    record.content["quality"] = {row[0]: {"correlation": row[1], "ncc": row[2]} for row in rows}
-    record.content["performance"] = record.performance()
-    pictures = {"truth": truth, **volumes}
-    report.write_report(
-        folder / "report.html", title="Concordet demo: one cell, four tilt axes, four reconstructions",
-        summary=[("Specimen", f"a simulated cell, {SIZE} x {SIZE} x {THICKNESS} voxels of {VOXEL_SIZE:g} Å"),
-                 ("Views", f"{len(AZIMUTHS)} axes, ±60° every {STEP:g}°: {len(views)} views, SNR {SNR:g}"),
-                 ("Time", f"{record.content['performance']['seconds']:.1f} s")],
-        sections=[
-            report.slices(pictures, voxel_size=VOXEL_SIZE, truth="truth"),
-            report.ncc_bars({row[0]: row[1] for row in rows}, caption="Pearson, central 80 % of every axis."),
-            report.ncc_against_tilt(curves, stacks=[f"axis at {azimuth:g}°" for azimuth in AZIMUTHS]),
-            report.table("Figures", ["method", "correlation with the truth", "NCC with the views", "iterations",
-                                     "time (s)"], rows),
-            report.history(residuals, logarithmic=True),
-            report.parameters({name: vars(options) for name, options in ROWS.items()}),
-        ])
-    report.picture(folder / "slices.png", pictures, voxel_size=VOXEL_SIZE, truth="truth", plane="ortho")
-    record.write(folder / "demo.json")
-    common.say(f"look at {folder / 'report.html'}", args)
+    with common.together(args.output) as folder:
+        with record.stage("simulate"):
+            truth, data = simulate(args.seed, threads, folder)
+        views = data.projector.all_views
+        volumes, rows, curves, residuals = {}, [], {}, {}
+        for name, options in ROWS.items():
+            begin = time.perf_counter()
+            with record.stage(name):
+                outcome = methods.reconstruct(data, options, on_progress=progress)
+            progress.close()
+            seconds = time.perf_counter() - begin
+            ncc = data.ncc(outcome.volume, views)
+            correlation = evaluation.pearson(outcome.volume, truth)
+            volumes[name] = outcome.volume
+            curves[name] = [
+                {"stack": int(stack), "view": int(section), "tilt": float(tilt), "ncc": float(value), "held_out": False}
+                for stack, section, tilt, value in zip(data.projector.geometry.stacks, data.projector.geometry.sections,
+                                                       data.projector.geometry.tilts, ncc, strict=True)]
+            if len(outcome.trace.relative_change) > 1:
+                residuals[name] = outcome.trace.relative_change
+            rows.append([name, correlation, float(ncc.mean()), outcome.iterations, round(seconds, 2)])
+            common.say(f"{name:<20} correlation with the truth {correlation:.3f}   "
+                       f"NCC with the views {ncc.mean():.4f}   {seconds:.1f} s", args)
+            write_volume(folder / f"{name.lower()}.mrc", outcome.volume, voxel_size=VOXEL_SIZE, origin=origin())
+        record.content["quality"] = {row[0]: {"correlation": row[1], "ncc": row[2]} for row in rows}
+        record.content["performance"] = record.performance()
+        pictures = {"truth": truth, **volumes}
+        report.write_report(
+            folder / "report.html", title="Concordet demo: one cell, four tilt axes, four reconstructions",
+            summary=[("Specimen", f"a simulated cell, {SIZE} x {SIZE} x {THICKNESS} voxels of {VOXEL_SIZE:g} Å"),
+                     ("Views", f"{len(AZIMUTHS)} axes, ±60° every {STEP:g}°: {len(views)} views, SNR {SNR:g}"),
+                     ("Time", f"{record.content['performance']['seconds']:.1f} s")],
+            sections=[
+                report.slices(pictures, voxel_size=VOXEL_SIZE, truth="truth"),
+                report.ncc_bars({row[0]: row[1] for row in rows}, caption="Pearson, central 80 % of every axis."),
+                report.ncc_against_tilt(curves, stacks=[f"axis at {azimuth:g}°" for azimuth in AZIMUTHS]),
+                report.table("Figures", ["method", "correlation with the truth", "NCC with the views", "iterations",
+                                         "time (s)"], rows),
+                report.history(residuals, logarithmic=True),
+                report.parameters({name: vars(options) for name, options in ROWS.items()}),
+            ])
+        report.picture(folder / "slices.png", pictures, voxel_size=VOXEL_SIZE, truth="truth", plane="ortho")
+        record.write(folder / "demo.json")
+    common.say(f"look at {args.output / 'report.html'}", args)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from concordet.cli import common, series
 from concordet.errors import InputError
 from concordet.io import read_volume
 from concordet.projection import Projector
+from concordet.record import as_json
 
 
 def add_parser(verbs: Any) -> None:
@@ -28,13 +29,13 @@ def add_parser(verbs: Any) -> None:
     against = parser.add_mutually_exclusive_group(required=True)
     against.add_argument("--truth", type=Path, metavar="TRUTH", help="a volume of the same size")
     against.add_argument("--against", type=Path, nargs="+", metavar="STACK", help="tilt series")
-    parser.add_argument("--central", type=float, default=0.8,
+    parser.add_argument("--central", type=common.finite, default=0.8,
                         help="part of every axis that the correlation is taken over")
-    parser.add_argument("--band", type=float, nargs=2, metavar=("LONGEST", "SHORTEST"),
+    parser.add_argument("--band", type=common.finite, nargs=2, metavar=("LONGEST", "SHORTEST"),
                         help="angstrom: correlate views in this band of resolution only")
     parser.add_argument("--views", metavar="VIEWS", help="only these views of every stack, such as 5,15, from 1")
-    parser.add_argument("--z-shift", type=float, default=0.0, metavar="VOXELS", help="as given to reconstruct")
-    parser.add_argument("--voxel-size", type=float, metavar="A",
+    parser.add_argument("--z-shift", type=common.finite, default=0.0, metavar="VOXELS", help="as given to reconstruct")
+    parser.add_argument("--voxel-size", type=common.finite, metavar="A",
                         help="pixel size of the stacks in angstrom, before --bin (default: from their headers)")
     series.add_geometry(parser)
     series.add_preprocessing(parser)
@@ -43,7 +44,7 @@ def add_parser(verbs: Any) -> None:
     parser = kinds.add_parser("fsc", help="Fourier shell correlation of two volumes",
                               description="Fourier shell correlation of two volumes of one size.")
     parser.set_defaults(run=run_fsc)
-    parser.add_argument("volumes", type=Path, nargs=2, metavar=("A", "B"))
+    parser.add_argument("volumes", type=Path, nargs=2, metavar="VOLUME")
     _add_output(parser)
 
 
@@ -54,7 +55,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def run_volume(args: argparse.Namespace) -> int:
-    _check_outputs(args)
+    _check_outputs(args, [args.volume, args.truth, *(args.against or ())])
+    evaluation.central_part((1,), args.central)
+    if args.band:
+        common.check_band("--band", args.band)
     volume, header = read_volume(args.volume)
     if args.truth:
         return against_truth(args, volume, header.voxel_size[0])
@@ -64,7 +68,8 @@ def run_volume(args: argparse.Namespace) -> int:
 def against_truth(args: argparse.Namespace, volume: np.ndarray, voxel_size: float) -> int:
     truth, _ = read_volume(args.truth)
     if truth.shape != volume.shape:
-        raise InputError(f"{args.truth}: expected {volume.shape} voxels (z, y, x) as in {args.volume}, got {truth.shape}")
+        raise InputError(f"{args.truth}: expected {volume.shape} voxels (z, y, x) as in {args.volume}, "
+                         f"got {truth.shape}")
     frequencies, curve = evaluation.fsc(volume, truth)
     cut = evaluation.crossing(frequencies, curve, 0.5)
     figures = {
@@ -88,6 +93,9 @@ def against_views(args: argparse.Namespace, volume: np.ndarray) -> int:
         chosen = projector.all_views
         if args.views:
             wanted = common.view_list(args.views, "--views")
+            longest = max(map(len, experiment.stacks))
+            if max(wanted, default=0) >= longest:
+                raise InputError(f"--views: expected views of 1 to {longest}, got {max(wanted) + 1}")
             chosen = np.flatnonzero(np.isin(experiment.geometry.sections, list(wanted)))
         progress = common.ProgressLines(args)
         views = []
@@ -103,7 +111,7 @@ def against_views(args: argparse.Namespace, volume: np.ndarray) -> int:
                                      "give --voxel-size")
                 ncc = evaluation.band_ncc(image, predicted, seen, experiment.voxel_size, *args.band)
             else:
-                ncc = float(np.corrcoef(image[seen], predicted[seen])[0, 1]) if seen.sum() > 1 else 0.0
+                ncc = evaluation.pearson(image[seen], predicted[seen], 1.0)
             views.append({"stack": int(experiment.geometry.stacks[view]),
                           "view": int(experiment.geometry.sections[view]),
                           "tilt": float(experiment.geometry.tilts[view]), "ncc": ncc, "held_out": False})
@@ -117,10 +125,11 @@ def against_views(args: argparse.Namespace, volume: np.ndarray) -> int:
 
 
 def run_fsc(args: argparse.Namespace) -> int:
-    _check_outputs(args)
+    _check_outputs(args, args.volumes)
     (a, header), (b, _) = (read_volume(path) for path in args.volumes)
     if a.shape != b.shape:
-        raise InputError(f"{args.volumes[1]}: expected {a.shape} voxels (z, y, x) as in {args.volumes[0]}, got {b.shape}")
+        raise InputError(f"{args.volumes[1]}: expected {a.shape} voxels (z, y, x) as in {args.volumes[0]}, "
+                         f"got {b.shape}")
     frequencies, curve = evaluation.fsc(a, b)
     voxel_size = header.voxel_size[0]
     figures: dict[str, Any] = {"cycles_per_voxel": frequencies.tolist(), "fsc": curve.tolist()}
@@ -131,19 +140,24 @@ def run_fsc(args: argparse.Namespace) -> int:
     return _give(args, figures, f"{args.volumes[0].name} and {args.volumes[1].name}", sections)
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
-    for path in (args.output, args.report):
-        if path:
-            common.check_output(path, endings=())
+def _check_outputs(args: argparse.Namespace, inputs: list[Path | None]) -> None:
+    places = [path for path in (args.output, args.report) if path]
+    for path in places:
+        common.check_output(path, endings=())
+    if args.output and args.report and args.output.resolve() == args.report.resolve():
+        raise InputError(f"{args.report}: expected a report beside the figures, got one name for both")
+    common.refuse_inputs(places, inputs)
 
 
 def _give(args: argparse.Namespace, figures: dict[str, Any], title: str, sections: list) -> int:
-    if args.output:
-        common.write_json(args.output, figures)
-    else:
-        print(json.dumps(figures, indent=1))
-    if args.report:
-        summary = [(name.replace("_", " "), f"{value:.4g}") for name, value in figures.items()
-                   if isinstance(value, float)]
-        report.write_report(args.report, title=title, summary=summary, sections=sections)
+    with ExitStack() as places:
+        if args.report:
+            summary = [(name.replace("_", " "), f"{value:.4g}") for name, value in figures.items()
+                       if isinstance(value, float)]
+            page = places.enter_context(common.together(args.report.parent)) / args.report.name
+            report.write_report(page, title=title, summary=summary, sections=sections)
+        if args.output:
+            common.write_json(args.output, figures)
+    if not args.output:
+        print(as_json(figures))
     return 0

@@ -15,6 +15,7 @@ from concordet.io import (
     IMAGE_ENDINGS,
     open_stack,
     read_angles,
+    read_header,
     read_mdoc,
     read_transforms,
     read_volume_transform,
@@ -32,9 +33,11 @@ def add_parser(verbs: Any) -> None:
 
 
 def describe_mrc(path: Path) -> dict[str, Any]:
-    with open_stack(path) as stack:
-        header = stack.header
-        middle = stack.view(len(stack) // 2)
+    header = read_header(path)
+    middle = None
+    if header.axes == (1, 2, 3):
+        with open_stack(path) as stack:
+            middle = stack.view(len(stack) // 2, check_finite=False)
     return {
         "kind": "MRC " + ("volume" if header.space_group == 1 else "stack or volume"),
         "size (x, y, z)": [header.columns, header.rows, header.sections],
@@ -43,9 +46,18 @@ def describe_mrc(path: Path) -> dict[str, Any]:
         "origin (A)": list(header.origin),
         "extended header (bytes)": header.extended_bytes,
         "labels": list(header.labels),
-        "middle section": f"mean {middle.mean():.5g}, deviation {middle.std():.5g}, {middle.min():.5g} to "
-                          f"{middle.max():.5g}" + (", counts electrons" if counts_electrons(middle) else ""),
+        "axes (column, row, section)": " ".join("xyz"[axis - 1] for axis in header.axes),
+        "middle section": _grey_values(middle),
     }
+
+
+def _grey_values(section: np.ndarray | None) -> str:
+    if section is None:
+        return "not read: its axes are not x and y"
+    if not np.isfinite(section).all():
+        return f"{np.count_nonzero(~np.isfinite(section))} pixels are NaN or infinite"
+    return (f"mean {section.mean():.5g}, deviation {section.std():.5g}, {section.min():.5g} to {section.max():.5g}"
+            + (", counts electrons" if counts_electrons(section) else ""))
 
 
 def describe_angles(path: Path) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from concordet import __version__, evaluation, methods, report
+from concordet import __version__, evaluation, methods, partition, report
 from concordet.cli import common, series
 from concordet.errors import InputError
 from concordet.experiment import Experiment, warn_of_unknown_pixel_size
@@ -19,6 +21,17 @@ from concordet.record import RunRecord
 
 PAPER = {"method": "dm-sirt", "subsets": 32, "overlap": 2, "grouping": "adjacent", "inner": 10, "outer": 10,
          "relaxation": 0.3, "rho": 0.5}
+_SIRT = {"iterations", "relaxation", "initial", "tolerance", "positivity"}
+_SUBSETS = {"subsets", "overlap", "grouping"}
+# Flags that each method obeys; given to another one they are named in a warning.
+OBEYED = {
+    "dm-sirt": _SIRT | _SUBSETS | {"inner", "outer", "rho"},
+    "sirt": _SIRT,
+    "os-sirt": _SIRT | _SUBSETS,
+    "cgls": {"iterations", "initial", "tolerance"},
+    "fbp": {"filter"},
+    "direct-combine": (_SIRT | _SUBSETS) - {"tolerance"},
+}
 NOT_YET = {
     "defocus": "CTF correction", "phase_flip": "CTF correction", "ctf_multiply": "CTF correction",
     "dose": "exposure weighting", "halves": "half volumes", "checkpoint": "checkpoints",
@@ -36,11 +49,11 @@ def add_parser(verbs: Any) -> None:
     series.add_geometry(parser)
 
     group = parser.add_argument_group("volume, in voxels of the output")
-    group.add_argument("--thickness", type=int, required=True, metavar="NZ", help="slices")
-    group.add_argument("--size", type=int, nargs=2, metavar=("NX", "NY"), help="(default: the first stack's)")
-    group.add_argument("--z-shift", type=float, default=0.0, metavar="VOXELS",
+    group.add_argument("--thickness", type=common.whole, required=True, metavar="NZ", help="slices")
+    group.add_argument("--size", type=common.whole, nargs=2, metavar=("NX", "NY"), help="(default: the first stack's)")
+    group.add_argument("--z-shift", type=common.finite, default=0.0, metavar="VOXELS",
                        help="moves content to larger z (IMOD's SHIFT sz, negated)")
-    group.add_argument("--voxel-size", type=float, metavar="A",
+    group.add_argument("--voxel-size", type=common.finite, metavar="A",
                        help="pixel size of the stacks in angstrom, before --bin (default: from their headers)")
 
     group = parser.add_argument_group("method")
@@ -50,24 +63,28 @@ def add_parser(verbs: Any) -> None:
                                                             "inner 10, outer 10, relaxation 0.3, rho 0.5")
     group.add_argument("--engine", choices=("auto", "real", "fourier"), default="auto",
                        help="how volumes are projected (this version has the real-space engine)")
-    group.add_argument("--iterations", type=int, help="(default: 100; 10 for cgls and os-sirt; dm-sirt: inner x outer)")
-    group.add_argument("--relaxation", type=float, help="lambda, 0 to 2; 1 at most for agents (default: 0.3)")
+    group.add_argument("--iterations", type=common.whole,
+                       help="(default: 100; 10 for cgls and os-sirt; dm-sirt: inner x outer)")
+    group.add_argument("--relaxation", type=common.finite, help="lambda, 0 to 2; 1 at most for agents (default: 0.3)")
     group.add_argument("--initial", type=Path, metavar="VOLUME", help="start from this volume (default: zero)")
-    group.add_argument("--tolerance", type=float, help="end when the relative change falls below it (default: 0, off)")
-    group.add_argument("--subsets", type=int, metavar="N", help="(default: subsets of about 15 views)")
-    group.add_argument("--overlap", type=int, help="views shared with the next subset (default: 2, adjacent)")
+    group.add_argument("--tolerance", type=common.finite,
+                       help="end when the relative change falls below it (default: 0, off)")
+    group.add_argument("--subsets", type=common.whole, metavar="N", help="(default: subsets of about 15 views)")
+    group.add_argument("--overlap", type=common.whole, help="views shared with the next subset (default: 2, adjacent)")
     group.add_argument("--grouping", metavar="adjacent|round-robin", help="(default: adjacent)")
-    group.add_argument("--inner", type=int, metavar="K", help="SIRT steps of an agent per outer iteration (default: 10)")
-    group.add_argument("--outer", type=int, help="consensus iterations (default: 10)")
-    group.add_argument("--rho", type=float, help="Mann relaxation, 0 to 1 (default: 0.5)")
+    group.add_argument("--inner", type=common.whole, metavar="K",
+                       help="SIRT steps of an agent per outer iteration (default: 10)")
+    group.add_argument("--outer", type=common.whole, help="consensus iterations (default: 10)")
+    group.add_argument("--rho", type=common.finite, help="Mann relaxation, 0 to 1 (default: 0.5)")
     group.add_argument("--agent", choices=("sirt", "proximal"), default="sirt", help="what an agent does")
-    group.add_argument("--prox-strength", type=float, help=argparse.SUPPRESS)
+    group.add_argument("--prox-strength", type=common.finite, help=argparse.SUPPRESS)
     group.add_argument("--prior", help=argparse.SUPPRESS)
     group.add_argument("--positivity", action="store_true", help="no voxel below zero")
     group.add_argument("--filter", metavar="ramp|hamming|hann|cosine", help="window of fbp (default: hamming)")
-    group.add_argument("--hold-out", type=float, default=0.0, metavar="FRACTION",
+    group.add_argument("--hold-out", type=common.finite, default=0.0, metavar="FRACTION",
                        help="stop and judge by this part of the views, kept out; then refit with all")
-    group.add_argument("--judge-band", type=float, nargs=2, default=(200.0, 40.0), metavar=("LONGEST", "SHORTEST"),
+    group.add_argument("--judge-band", type=common.finite, nargs=2, default=(200.0, 40.0),
+                       metavar=("LONGEST", "SHORTEST"),
                        help="angstrom: the band in which held-out views are judged too (default: 200 40)")
     series.add_preprocessing(parser)
 
@@ -78,7 +95,7 @@ def add_parser(verbs: Any) -> None:
     group.add_argument("--dose", metavar="FILE", help="exposure per view")
     group.add_argument("--halves", metavar="even-odd", help="also two half volumes")
     group.add_argument("--checkpoint", metavar="DIR")
-    group.add_argument("--checkpoint-interval", type=float, metavar="SECONDS")
+    group.add_argument("--checkpoint-interval", type=common.finite, metavar="SECONDS")
     group.add_argument("--resume", action="store_true", default=None)
 
     group = parser.add_argument_group("output")
@@ -98,41 +115,64 @@ def options(args: argparse.Namespace) -> methods.Options:
         if value is not None:
             chosen[name] = value
     if args.method == "wiener":
-        raise InputError("--method wiener: needs the Fourier engine, which this version does not have; expected one of "
-                         + ", ".join(methods.METHODS))
+        raise InputError("--method: expected one of " + ", ".join(methods.METHODS)
+                         + " (this version has no Fourier engine), got wiener")
     return methods.Options(positivity=args.positivity, **chosen)
+
+
+def check_obeyed(args: argparse.Namespace, method: str) -> None:
+    """Name the flags that the method does not know; refuse those that would promise what it does not keep."""
+    for name, least in (("subsets", 1), ("overlap", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name}: expected at least {least}, got {value}")
+    if args.positivity and "positivity" not in OBEYED[method]:
+        keep = ", ".join(name for name, flags in OBEYED.items() if "positivity" in flags)
+        raise InputError(f"--positivity: expected a method that keeps it ({keep}), got {method}")
+    for name in sorted(set().union(*OBEYED.values()) - OBEYED[method]):
+        if getattr(args, name) not in (None, False):
+            warnings.warn(f"--{name}: not used by {method}", stacklevel=2)
 
 
 def refuse_what_is_missing(args: argparse.Namespace) -> None:
     for name, what in NOT_YET.items():
         if getattr(args, name) is not None:
-            raise InputError(f"--{name.replace('_', '-')}: {what} are not in this version")
+            raise InputError(f"--{name.replace('_', '-')}: expected a run without it, got {getattr(args, name)}; "
+                             f"not in this version: {what}")
     if args.engine == "fourier":
-        raise InputError("--engine fourier: not in this version; expected auto or real")
+        raise InputError("--engine: expected auto or real (this version has no Fourier engine), got fourier")
     if args.agent == "proximal":
-        raise InputError("--agent proximal: not in this version; expected sirt")
+        raise InputError("--agent: expected sirt (this version has no proximal agents), got proximal")
 
 
 def run(args: argparse.Namespace) -> int:
     refuse_what_is_missing(args)
     chosen = options(args)
     threads = common.threads(args)
+    check_obeyed(args, chosen.method)
+    common.check_band("--judge-band", args.judge_band)
     common.check_outputs(args.output, args.report)
     if args.png:
         common.check_output(args.png, endings=(".png",))
     record = RunRecord("reconstruct", {**common.plain_arguments(args), **vars(chosen)})
     progress = common.ProgressLines(args)
     with series.open_experiment(args, args.stacks, thickness=args.thickness, size=args.size) as experiment:
-        if not args.quiet:
-            warn_of_unknown_pixel_size(experiment)
+        common.refuse_inputs(outputs(args), experiment.files)
+        warn_of_unknown_pixel_size(experiment)
+        subsets = subset_sizes(args, experiment, chosen)
+        common.check_memory(3 * 4 * float(np.prod(experiment.volume_shape, dtype=float)))
         initial = start_volume(args.initial, experiment)
         steps = series.preprocessing(args, experiment)
         projector = Projector(experiment.geometry, experiment.volume_shape, threads=threads)
-        describe(args, experiment, projector, chosen, steps)
+        need = memory_need(projector, chosen, len(subsets))
+        common.check_memory(need)
         if args.dry_run:
+            describe(args, experiment, chosen, steps, subsets, need)
             return 0
         with record.stage("read"):
             data = load(experiment, projector, steps, progress)
+        progress.close()
+        describe(args, experiment, chosen, steps, subsets, need)
         band: list[float] = []
 
         def judge(volume: np.ndarray, views: np.ndarray) -> None:
@@ -149,21 +189,49 @@ def run(args: argparse.Namespace) -> int:
         with record.stage("checksums"):
             for path in experiment.files + ([args.initial] if args.initial else []):
                 record.add_input(path)
+    with ExitStack() as places:
+        folder = places.enter_context(common.together(args.output.parent))
         with record.stage("write"):
-            write(args, experiment, chosen, outcome)
-    record.content["performance"].update(record.performance())
-    if args.report:
-        write_report(args, record, experiment, outcome)
-    if args.png:
-        report.picture(args.png, {chosen.method: outcome.volume}, voxel_size=experiment.voxel_size, plane="xy",
-                       matter_high=args.invert or not steps.normalize)
-    record.write(common.beside(args.output, ".json"))
+            write(folder / args.output.name, experiment, chosen, outcome)
+        record.content["performance"].update(record.performance())
+        if args.report:
+            write_report(folder, args, record, experiment, outcome)
+        if args.png:
+            pictures = places.enter_context(common.together(args.png.parent))
+            report.picture(
+                pictures / args.png.name, {chosen.method: outcome.volume}, voxel_size=experiment.voxel_size,
+                plane="xy", matter_high=args.invert or not (steps.normalize or steps.log))
+        record.write(common.beside(folder / args.output.name, ".json"))
     quality = record.content["quality"]
     held = quality["ncc_held_out"]
     common.say(f"{args.output}: NCC with the views {quality['ncc_fitted']:.4f}"
                + (f", with held-out views {held:.4f}" if held is not None else "")
                + f"; {record.content['performance']['seconds']:.1f} s", args)
     return 0
+
+
+def outputs(args: argparse.Namespace) -> list[Path | None]:
+    """Every file that the run will write."""
+    page = common.beside(args.output, ".html") if args.report else None
+    return [args.output, common.beside(args.output, ".json"), page, args.png]
+
+
+def subset_sizes(args: argparse.Namespace, experiment: Experiment, chosen: methods.Options) -> list[int]:
+    """Views of each subset; refuses numbers of subsets or held-out views that the series do not allow."""
+    geometry = experiment.geometry
+    held = partition.held_out_views(geometry.stacks, geometry.tilts, args.hold_out)
+    if not chosen.needs_partition:
+        return []
+    chosen.partition(geometry, np.flatnonzero(~held))
+    return [len(views) for views in chosen.partition(geometry, np.arange(len(geometry))).subsets]
+
+
+def memory_need(projector: Projector, chosen: methods.Options, subset_count: int) -> int:
+    """Bytes of the views and of the volumes that the method holds at a time."""
+    volumes = 5  # the volume, its update, column weights, and scratch
+    if chosen.needs_partition:
+        volumes += 3 + (subset_count if chosen.method == "dm-sirt" else 0)
+    return projector.data_bytes + volumes * projector.volume_bytes
 
 
 def start_volume(path: Path | None, experiment: Experiment) -> np.ndarray | None:
@@ -181,9 +249,13 @@ def load(experiment: Experiment, projector: Projector, steps: Preprocessing, pro
     for view in range(len(projector)):
         data.set_view(view, *experiment.view(view, steps))
         progress("reading views", view + 1, len(projector))
-    if not (data.row_weights > 0).any():
+    seen = data.row_weights.any(axis=(1, 2))
+    if not seen.any():
         raise InputError(f"{experiment.stacks[0].header.path}: no pixel of any view sees the volume; check --size, "
                          "--z-shift and the alignment's shifts")
+    if not seen.all():
+        warnings.warn(f"{np.count_nonzero(~seen)} of {len(seen)} views see nothing of the volume; check --size, "
+                      "--z-shift and the alignment's shifts", stacklevel=2)
     return data
 
 
@@ -235,16 +307,17 @@ def add_results(record, experiment, projector, outcome, ncc, band, args, steps) 
     }
 
 
-def write(args, experiment: Experiment, chosen: methods.Options, outcome) -> None:
+def write(path: Path, experiment: Experiment, chosen: methods.Options, outcome) -> None:
     labels = [f"Concordet {__version__}: {chosen.method}, {outcome.iterations} iterations, "
               f"{len(experiment.geometry)} views",
-              f"z: index of trimvol -rx volumes; origin: tilt axis, at voxel "
+              "z: index of trimvol -rx volumes; origin: tilt axis, at voxel "
               + " ".join(f"{index:g}" for index in experiment.axis_voxel),
               f"hand: {experiment.hand}"]
-    write_volume(args.output, outcome.volume, voxel_size=experiment.voxel_size, origin=experiment.origin, labels=labels)
+    write_volume(path, outcome.volume, voxel_size=experiment.voxel_size, origin=experiment.origin, labels=labels)
 
 
-def describe(args, experiment: Experiment, projector: Projector, chosen: methods.Options, steps: Preprocessing) -> None:
+def describe(args, experiment: Experiment, chosen: methods.Options, steps: Preprocessing, subsets: list[int],
+             need: int) -> None:
     """The plan, in a few lines on stderr; more with --dry-run or --verbose."""
     geometry = experiment.geometry
     nz, ny, nx = experiment.volume_shape
@@ -255,20 +328,15 @@ def describe(args, experiment: Experiment, projector: Projector, chosen: methods
     common.say(f"hand: {experiment.hand}", args, level=level)
     on = [name for name, value in vars(steps).items() if value and (name != "binning" or value > 1)]
     common.say(f"preprocessing: {', '.join(on) or 'none'}", args, level=level)
-    volumes = 5  # the volume, its update, column weights, and scratch
-    if chosen.needs_partition:
-        subsets = chosen.partition(geometry, projector.all_views)
-        volumes += 3 + (len(subsets) if chosen.method == "dm-sirt" else 0)
-        common.say(f"{len(subsets)} subsets of {min(map(len, subsets.subsets))} to "
-                   f"{max(map(len, subsets.subsets))} views", args, level=level)
-    need = projector.data_bytes + volumes * projector.volume_bytes
+    if subsets:
+        common.say(f"{len(subsets)} subsets of {min(subsets)} to {max(subsets)} views", args, level=level)
     common.say(f"about {need / 1e9:.2f} GB of memory; {nx * ny * nz * len(geometry) / 1e9:.3f} G voxel-views per "
                "projection of all views", args, level=level)
     for stack, view in experiment.excluded:
         common.say(f"excluded: view {view + 1} of {experiment.stacks[stack].header.path}", args, level=level)
 
 
-def write_report(args, record: RunRecord, experiment: Experiment, outcome) -> None:
+def write_report(folder: Path, args, record: RunRecord, experiment: Experiment, outcome) -> None:
     content = record.content
     quality, performance = content["quality"], content["performance"]
     method = content["parameters"]["method"]
@@ -303,5 +371,6 @@ def write_report(args, record: RunRecord, experiment: Experiment, outcome) -> No
     sections.append(report.table("Stages", ["stage", "seconds", "CPU seconds"], [
         [name, stage["seconds"], stage["cpu_seconds"]] for name, stage in content["stages"].items()]))
     sections.append(report.parameters(content["parameters"]))
-    report.write_report(common.beside(args.output, ".html"), title=args.output.name, summary=summary, sections=sections)
+    report.write_report(common.beside(folder / args.output.name, ".html"), title=args.output.name, summary=summary,
+                        sections=sections)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from concordet.cli.common import per_stack, positive_int, view_list
+from concordet.cli.common import finite, not_negative, per_stack, positive_int, view_list
 from concordet.errors import InputError
 from concordet.experiment import Experiment, SeriesFiles
 from concordet.preprocessing import TRANSMISSION_CLIP, Preprocessing
@@ -17,13 +17,13 @@ def add_geometry(parser: argparse.ArgumentParser) -> None:
                        help="tilt angles: .tlt, .rawtlt or .mdoc (default: the sidecar of the stack's stem)")
     group.add_argument("--alignment", nargs="+", type=Path, metavar="FILE",
                        help=".xf of raw images (default: images are aligned, tilt axis vertical, centred on n // 2)")
-    group.add_argument("--azimuth", nargs="+", type=float, metavar="DEG",
+    group.add_argument("--azimuth", nargs="+", type=finite, metavar="DEG",
                        help="x' = x cos a + y sin a, y' = -x sin a + y cos a, tilt about y' (default: 0)")
     group.add_argument("--transform", nargs="+", type=Path, metavar="FILE",
                        help="3-D affine to the common frame, IMOD's solve.xf form ('none' for the first)")
     group.add_argument("--x-tilt", nargs="+", metavar="DEG|FILE",
                        help="x-axis tilt in the sign of .xtilt files: one angle, or a file with one per view")
-    group.add_argument("--tilt-offset", nargs="+", type=float, metavar="DEG",
+    group.add_argument("--tilt-offset", nargs="+", type=finite, metavar="DEG",
                        help="added to every tilt angle, as IMOD's OFFSET (default: 0)")
     group.add_argument("--exclude", nargs="+", metavar="VIEWS",
                        help="views left out, such as 1-3,40, counted from 1 as in IMOD ('none' for none)")
@@ -35,9 +35,9 @@ def add_geometry(parser: argparse.ArgumentParser) -> None:
 
 def add_preprocessing(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("preprocessing, in this order")
-    group.add_argument("--beads", type=float, metavar="ANGSTROM", default=0.0,
+    group.add_argument("--beads", type=not_negative, metavar="ANGSTROM", default=0.0,
                        help="diameter of gold beads to find and leave out of the fit (0: no search)")
-    group.add_argument("--clip", type=float, metavar="SIGMAS",
+    group.add_argument("--clip", type=not_negative, metavar="SIGMAS",
                        help="replace pixels beyond this many robust standard deviations, such as X-rays (0: off; "
                             f"default: {TRANSMISSION_CLIP:g} where views count electrons, else off)")
     group.add_argument("--bin", type=positive_int, metavar="B", default=1, help="average B x B pixels")
@@ -76,9 +76,13 @@ def preprocessing(args: argparse.Namespace, experiment: Experiment) -> Preproces
     if args.beads and not pixel:
         raise InputError(f"{experiment.stacks[0].header.path}: expected a pixel size for --beads, got none in the "
                          "header; give --voxel-size")
+    if args.beads and args.beads / pixel > min(experiment.stacks[0].image_shape) / 2:
+        raise InputError(f"--beads: expected a diameter of at most half an image, "
+                         f"{min(experiment.stacks[0].image_shape) / 2 * pixel:g} A, got {args.beads:g} A")
     return Preprocessing(
         binning=args.bin,
         clip=args.clip if args.clip is not None else TRANSMISSION_CLIP if counts else 0.0,
+        counts=counts,
         normalize=args.normalize if args.normalize is not None else counts and not args.log,
         log=args.log,
         invert=args.invert,

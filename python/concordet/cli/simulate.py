@@ -25,15 +25,15 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--phantom", default="cell", metavar="cell|MODEL.cif|MAP.mrc",
                         help="an analytic cell of the size asked for, an atomic model (needs gemmi), or a map")
-    parser.add_argument("--axes", type=float, nargs="+", default=[0.0, 45.0, 90.0, 135.0], metavar="DEG",
+    parser.add_argument("--axes", type=common.finite, nargs="+", default=[0.0, 45.0, 90.0, 135.0], metavar="DEG",
                         help="azimuths of the tilt axes (default: 0 45 90 135)")
-    parser.add_argument("--tilt-range", type=float, nargs=2, default=(-60.0, 60.0), metavar=("LOW", "HIGH"),
+    parser.add_argument("--tilt-range", type=common.finite, nargs=2, default=(-60.0, 60.0), metavar=("LOW", "HIGH"),
                         help="degrees (default: -60 60)")
-    parser.add_argument("--step", type=float, default=1.0, metavar="DEG", help="degrees between views")
+    parser.add_argument("--step", type=common.finite, default=1.0, metavar="DEG", help="degrees between views")
     parser.add_argument("--size", type=common.positive_int, default=256, help="pixels and voxels along x and y")
     parser.add_argument("--thickness", type=common.positive_int, default=58, help="voxels along z")
-    parser.add_argument("--voxel-size", type=float, default=10.0, metavar="A", help="angstrom")
-    parser.add_argument("--snr", type=float, default=4.0,
+    parser.add_argument("--voxel-size", type=common.finite, default=10.0, metavar="A", help="angstrom")
+    parser.add_argument("--snr", type=common.finite, default=4.0,
                         help="variance of the signal over the variance of the noise; 0: no noise")
     common.add_common(parser)
 
@@ -58,29 +58,40 @@ def phantom(args: argparse.Namespace):
 def run(args: argparse.Namespace) -> int:
     if not args.voxel_size > 0:
         raise InputError(f"--voxel-size: expected more than 0 angstrom, got {args.voxel_size}")
+    if args.snr < 0:
+        raise InputError(f"--snr: expected 0 (no noise) or more, got {args.snr:g}")
     names = [f"axis_{round(azimuth):03d}" for azimuth in args.axes]
     if len(set(names)) != len(names):
         raise InputError(f"--axes: expected azimuths that differ by a degree or more, got {args.axes}")
-    tilts = simulation.tilt_angles(*args.tilt_range, args.step)
+    low, high = args.tilt_range
+    if args.step > 0 and (high - low) / args.step > common.MOST_VIEWS:
+        raise InputError(f"--step: expected at most {common.MOST_VIEWS} views of an axis, got a step of {args.step:g} "
+                         "degrees")
+    tilts = simulation.tilt_angles(low, high, args.step)
+    voxels = float(args.size) ** 2
+    common.check_memory(4 * voxels * max(2 * args.thickness, 8))
+    common.check_folder(args.output)
     specimen = phantom(args)
-    folder = common.output_folder(args.output)
+    if args.phantom != "cell":
+        common.refuse_inputs([args.output / f"{name}.mrc" for name in ("truth", *names)], [Path(args.phantom)])
     record = RunRecord("simulate tilt-series", common.plain_arguments(args))
     progress = common.ProgressLines(args)
     shape = (args.size, args.size)
-    with record.stage("truth"):
-        write_volume(folder / "truth.mrc", specimen.density((args.thickness, *shape)), voxel_size=args.voxel_size,
-                     origin=tuple(-(n // 2) * args.voxel_size for n in (args.size, args.size, args.thickness)))
-    with record.stage("project"):
-        for axis, (azimuth, name) in enumerate(zip(args.axes, names, strict=True)):
-            maps = geometry.tilt_series(tilts, shape, azimuth=azimuth).maps
-            views = simulation.simulate_series(specimen, maps, shape, snr=args.snr, seed=(args.seed, axis))
-            with create_stack(folder / f"{name}.mrc", (len(tilts), *shape), voxel_size=args.voxel_size) as stack:
-                for view, image in views:
-                    stack.write(image)
-                    progress("projecting", axis * len(tilts) + view + 1, len(args.axes) * len(tilts))
-            write_tilt_angles(folder / f"{name}.tlt", np.asarray(tilts))
-    progress.close()
-    record.content["performance"] = record.performance()
-    record.write(folder / "simulation.json")
-    common.say(f"{folder}: {len(args.axes)} axes of {len(tilts)} views, truth.mrc", args)
+    with common.together(args.output) as folder:
+        with record.stage("truth"):
+            write_volume(folder / "truth.mrc", specimen.density((args.thickness, *shape)), voxel_size=args.voxel_size,
+                         origin=tuple(-(n // 2) * args.voxel_size for n in (args.size, args.size, args.thickness)))
+        with record.stage("project"):
+            for axis, (azimuth, name) in enumerate(zip(args.axes, names, strict=True)):
+                maps = geometry.tilt_series(tilts, shape, azimuth=azimuth).maps
+                views = simulation.simulate_series(specimen, maps, shape, snr=args.snr, seed=(args.seed, axis))
+                with create_stack(folder / f"{name}.mrc", (len(tilts), *shape), voxel_size=args.voxel_size) as stack:
+                    for view, image in views:
+                        stack.write(image)
+                        progress("projecting", axis * len(tilts) + view + 1, len(args.axes) * len(tilts))
+                write_tilt_angles(folder / f"{name}.tlt", np.asarray(tilts))
+        progress.close()
+        record.content["performance"] = record.performance()
+        record.write(folder / "simulation.json")
+    common.say(f"{args.output}: {len(args.axes)} axes of {len(tilts)} views, truth.mrc", args)
     return 0

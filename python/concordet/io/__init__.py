@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from concordet.errors import InputError
 
+from .alignment import SeriesAlignment
+from .aretomo import AreTomoAlignment, DarkFrame, read_aln
 from .imod import (
     read_tilt_angles,
     read_transforms,
@@ -28,8 +31,14 @@ from .mrc import (
     write_volume,
 )
 from .output import IMAGE_ENDINGS, PathLike, atomic_output, check_output
+from .star import Block, RelionTiltSeries, read_relion_tilt_series, read_star
+from .warp import WarpTiltSeries, read_warp_xml
 
 ANGLE_ENDINGS = (".tlt", ".rawtlt", ".mdoc")
+# Alignments that bring their own tilt angles; an .xf does not.
+_ALIGNMENT_READERS: dict[str, Callable[[PathLike], AreTomoAlignment | RelionTiltSeries | WarpTiltSeries]] = {
+    ".aln": read_aln, ".star": read_relion_tilt_series, ".xml": read_warp_xml}
+ALIGNMENT_ENDINGS = (".xf", *_ALIGNMENT_READERS)
 
 
 def read_angles(path: PathLike, count: int | None = None, *, stack: PathLike = "") -> np.ndarray:
@@ -58,25 +67,51 @@ def read_angles(path: PathLike, count: int | None = None, *, stack: PathLike = "
     return read_tilt_angles(path, count, stack=stack)
 
 
+def read_alignment(path: PathLike) -> SeriesAlignment:
+    """Alignment of a tilt series by another program: AreTomo's .aln, RELION 5's .star or Warp's .xml.
+
+    Raises
+    ------
+    InputError : another ending; otherwise as `read_aln`, `read_relion_tilt_series` and `read_warp_xml`
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in _ALIGNMENT_READERS:
+        raise InputError(f"{path}: expected an alignment in a {' '.join(ALIGNMENT_ENDINGS)} file, got "
+                         f"{ending or 'no ending'}")
+    return _ALIGNMENT_READERS[ending](path).alignment()
+
+
 __all__ = [
+    "ALIGNMENT_ENDINGS",
     "ANGLE_ENDINGS",
+    "AreTomoAlignment",
+    "Block",
+    "DarkFrame",
     "IMAGE_ENDINGS",
     "Mdoc",
     "MdocSection",
     "MrcHeader",
+    "RelionTiltSeries",
+    "SeriesAlignment",
     "Stack",
     "StackWriter",
+    "WarpTiltSeries",
     "atomic_output",
     "check_output",
     "create_stack",
     "open_stack",
+    "read_alignment",
+    "read_aln",
     "read_angles",
     "read_header",
     "read_mdoc",
+    "read_relion_tilt_series",
+    "read_star",
     "read_tilt_angles",
     "read_transforms",
     "read_volume",
     "read_volume_transform",
+    "read_warp_xml",
     "read_x_tilts",
     "write_tilt_angles",
     "write_transforms",

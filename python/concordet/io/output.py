@@ -43,7 +43,8 @@ def check_output(path: PathLike, endings: tuple[str, ...] = IMAGE_ENDINGS) -> No
             raise InputError(f"{path}: expected a file name, got {got}")
     except OSError as error:
         raise _refusal(path, error) from None
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    # The superuser may write anywhere, but a folder that nobody may write to was locked on purpose.
+    if not os.access(path.parent, os.W_OK | os.X_OK) or not path.parent.stat().st_mode & 0o222:
         raise InputError(f"{path}: expected a folder that can be written to, got {path.parent}, which cannot")
 
 
