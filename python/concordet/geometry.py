@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from concordet.errors import InputError
 
@@ -26,10 +27,10 @@ SMALLEST_DETERMINANT = 1e-3
 Centre = Literal["ours", "imod", "half"]
 
 
-def centre_offset(n: int | np.ndarray, centre: Centre = "imod") -> float | np.ndarray:
+def centre_offset(n: ArrayLike, centre: Centre = "imod") -> np.ndarray:
     """h(n) = n // 2 - centre(n): from a program's centre to ours; IMOD's: 0 for odd, 1/2 for even sizes."""
     n = np.asarray(n)
-    return n // 2 - {"ours": n // 2, "imod": (n - 1) / 2, "half": n / 2}[centre]
+    return np.asarray(n // 2 - {"ours": n // 2, "imod": (n - 1) / 2, "half": n / 2}[centre])
 
 
 def rotation_x(degrees: float) -> np.ndarray:
@@ -92,7 +93,7 @@ class ViewGeometry:
         return replace(self, maps=self.maps[views], tilts=self.tilts[views], stacks=self.stacks[views],
                        sections=self.sections[views])
 
-    def moved(self, shift: tuple[float, float, float]) -> ViewGeometry:
+    def moved(self, shift: ArrayLike) -> ViewGeometry:
         """The maps for a volume whose content lies `shift` = (x, y, z) voxels further along each axis."""
         maps = self.maps.copy()
         maps[:, :, 3] -= maps[:, :, :3] @ np.asarray(shift, float)
@@ -100,7 +101,7 @@ class ViewGeometry:
 
     def centred_as_imod(self, volume_shape: tuple[int, int, int]) -> ViewGeometry:
         """For a volume (z, y, x) whose centre (n - 1) / 2, instead of voxel n // 2, is the origin of these maps."""
-        return self.moved(tuple(-centre_offset(np.array(volume_shape[::-1]))))
+        return self.moved(-centre_offset(volume_shape[::-1]))
 
     def flipped(self) -> ViewGeometry:
         """The other hand: z to -z (the same as negating every tilt of a single-axis series)."""
@@ -172,7 +173,7 @@ def tilt_series(
     tilts = np.asarray(tilts, float)
     count = len(tilts)
     imod_centred = imod_centred or transforms is not None
-    h_image = centre_offset(np.array(image_shape[::-1])) if imod_centred else np.zeros(2)
+    h_image = centre_offset(image_shape[::-1]) if imod_centred else np.zeros(2)
     common = np.eye(3, 4) if to_common is None else np.asarray(to_common, float)
     if abs(np.linalg.det(common[:, :3])) < SMALLEST_DETERMINANT:
         raise InputError("volume transform: expected an invertible matrix, got one with determinant "
@@ -186,9 +187,9 @@ def tilt_series(
         transforms = np.asarray(transforms, float)
         if transforms.shape != (count, 2, 3):
             raise InputError(f"transforms: expected an array ({count}, 2, 3), got {transforms.shape}")
-        for view in np.flatnonzero(np.linalg.det(transforms[:, :, :2]) == 0):
-            raise InputError(f"transforms: expected an invertible matrix for view {view}, got "
-                             f"{transforms[view, :, :2].tolist()}")
+        for singular in np.flatnonzero(np.linalg.det(transforms[:, :, :2]) == 0):
+            raise InputError(f"transforms: expected an invertible matrix for view {singular}, got "
+                             f"{transforms[singular, :, :2].tolist()}")
     maps = np.empty((count, 2, 4))
     for view in range(count):
         rows = tilt_rows(tilts[view] + tilt_offset) @ rotation_x(x_tilts[view]) @ rotation_z(-azimuth)
@@ -200,7 +201,8 @@ def tilt_series(
         rows = rows @ inverse_common
         maps[view] = np.column_stack([rows, -rows @ common[:, 3] - shift - h_image])
     sections = np.arange(count) if sections is None else np.asarray(sections)
-    return ViewGeometry(maps, tilts + tilt_offset, np.full(count, stack), sections, tuple(image_shape))
+    return ViewGeometry(maps, tilts + tilt_offset, np.full(count, stack), sections,
+                        (int(image_shape[0]), int(image_shape[1])))
 
 
 def imod_volume_transform(matrix: np.ndarray) -> np.ndarray:
