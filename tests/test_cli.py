@@ -324,6 +324,11 @@ def test_excluding_views_is_leaving_them_out(simulated, tmp_path):
     assert [view["view"] for view in record["quality"]["views"]] == kept
 
 
+def test_views_left_out_are_told(both, tmp_path, capsys):
+    run("reconstruct", *both, "-o", tmp_path / "v.mrc", "--method", "fbp", "--no-report", "--exclude", "none", "2-3,8")
+    assert f"{both[1]}: left out, counted from 1: 2, 3, 8" in capsys.readouterr().err
+
+
 def test_invert_changes_the_sign(both, tmp_path):
     flags = ["--method", "fbp", "--no-report", "-q"]
     run("reconstruct", *both, "-o", tmp_path / "a.mrc", *flags)

@@ -147,6 +147,11 @@ def test_the_view_with_a_pixel_that_is_no_number_is_named(reconstruct, stack, va
     assert_names(reconstruct(), stack, "view 6", "expected finite values", name, "row 1, column 3")
 
 
+def test_a_pixel_far_beyond_any_image(reconstruct, stack):
+    patch_pixel(stack, 4, 1e30)
+    assert_names(reconstruct(), stack, "view 4", "expected pixels within 1e+15", "got 1e+30")
+
+
 def test_a_broken_view_that_is_left_out_does_no_harm(stack, capsys):
     patch_pixel(stack, 6, np.nan)
     assert main(["reconstruct", str(stack), "-o", str(stack.with_name("v.mrc")), "--thickness", "6", "--method",
@@ -532,17 +537,24 @@ def test_a_full_disk_is_a_failed_run_that_leaves_nothing(reconstruct, stack, mon
     assert ".partial" not in line
 
 
-def run(*arguments, **options):
+def start(*arguments, largest_file=None):
+    """The command line as a program of its own."""
+
+    def prepare():
+        # A background job of a shell ignores SIGINT, and so would its children.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if largest_file:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
     environment = {**os.environ, "PYTHONPATH": str(Path(concordet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", "concordet", *map(str, arguments)], stderr=subprocess.PIPE,
-                            stdout=subprocess.PIPE, text=True, env=environment, **options)
+                            stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=prepare)
 
 
 def test_a_file_larger_than_allowed(stack, tmp_path):
     before = contents(tmp_path)
-    limit = 8192  # bytes; the volume takes 14848
-    process = run("reconstruct", stack, "-o", tmp_path / "v.mrc", "--thickness", THICKNESS, "--method", "fbp", "-q",
-                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    process = start("reconstruct", stack, "-o", tmp_path / "v.mrc", "--thickness", THICKNESS, "--method", "fbp", "-q",
+                    largest_file=8192)  # the volume takes 14848 bytes
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert len(err.splitlines()) == 1
@@ -554,7 +566,7 @@ def test_a_file_larger_than_allowed(stack, tmp_path):
 
 
 def test_the_program_refuses_in_one_line(tmp_path):
-    process = run("reconstruct", tmp_path / "none.mrc", "-o", tmp_path / "v.mrc", "--thickness", 8)
+    process = start("reconstruct", tmp_path / "none.mrc", "-o", tmp_path / "v.mrc", "--thickness", 8)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, len(err.splitlines())) == (2, "", 1)
     assert_names(err, "none.mrc", "no such file")
@@ -567,11 +579,11 @@ def test_ctrl_c_leaves_nothing_half_written(stack, tmp_path, verb):
     output.mkdir()
     before = contents(tmp_path)
     if verb == "reconstruct":
-        process = run("reconstruct", stack, "-o", output / "v.mrc", "--thickness", THICKNESS, "--method", "sirt",
-                      "--iterations", 10_000_000)
+        process = start("reconstruct", stack, "-o", output / "v.mrc", "--thickness", THICKNESS, "--method", "sirt",
+                        "--iterations", 10_000_000)
         assert "9 views" in process.stderr.readline()  # the plan: every view is read
     else:
-        process = run("simulate", "tilt-series", "-o", output, "--size", 256, "--step", 0.01)
+        process = start("simulate", "tilt-series", "-o", output, "--size", 256, "--step", 0.01)
         deadline = time.monotonic() + 60
         while not any(output.rglob("axis*")) and not any(output.rglob(".axis*")):
             assert time.monotonic() < deadline and process.poll() is None

@@ -29,6 +29,8 @@ from concordet.preprocessing import Preprocessing, counts_electrons
 
 # Pixel sizes of stacks of one specimen may differ by rounding in their headers.
 PIXEL_SIZE_TOLERANCE = 1e-3
+# Squares of larger values overflow float32; no image has them, damaged files do.
+LARGEST_VALUE = 1e15
 # Of the tilts of an alignment with the stack's own angles: below, the two are in different orders.
 SAME_ORDER = 0.99
 
@@ -242,7 +244,10 @@ class Experiment:
         """View `view` preprocessed: image (v, u) and the mask of its usable pixels, or None."""
         raw = self.raw_view(view)
         try:
-            return steps.apply(raw)
+            image, used = steps.apply(raw)
+            if not np.abs(image).max() < LARGEST_VALUE:
+                raise InputError(f"expected pixels within {LARGEST_VALUE:g}, got {np.abs(image).max():.4g} (damaged?)")
+            return image, used
         except InputError as error:
             stack, section = int(self.geometry.stacks[view]), int(self.geometry.sections[view])
             raise InputError(f"{self.stacks[stack].header.path}: view {section} (counted from 0): {error}") from None

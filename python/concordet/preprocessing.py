@@ -1,6 +1,6 @@
 """What is done to a view before it is reconstructed; every step can be switched off, and none is hidden.
 
-Order: log -> beads found -> outliers clipped -> averaged into larger pixels -> normalised -> inverted.
+Order: beads found -> outliers clipped -> averaged into larger pixels -> logarithm or normalised -> inverted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ TRANSMISSION_RATIO = 3.0
 # Outlier limit for counted electrons where the user names none: X-rays and hot pixels lie beyond, gold at 10 A/pixel
 # about there, protein far below.
 TRANSMISSION_CLIP = 8.0
+# Beads are dark: what is brighter than this many robust deviations is cut in the search for them, or an X-ray would
+# make a false bead of its surroundings.
+BRIGHTEST_SIGMAS = 3.0
 # A bead's disc must differ from its ring by this many robust deviations of that difference over the view.
 BEAD_SIGMAS = 7.0
 
@@ -140,7 +143,9 @@ def bead_mask(image: np.ndarray, diameter: float) -> np.ndarray:
     """(v, u) bool: gold beads, dark discs of about `diameter` pixels, with a margin of half their radius."""
     radius = diameter / 2
     pad = int(np.ceil(2 * diameter))
-    padded = np.pad(image.astype(float), pad, mode="reflect" if min(image.shape) > pad else "edge")
+    median, scale = robust_scale(image)
+    image = np.minimum(image.astype(float), median + BRIGHTEST_SIGMAS * scale) if scale > 0 else image.astype(float)
+    padded = np.pad(image, pad, mode="reflect" if min(image.shape) > pad else "edge")
     spectrum = np.fft.rfft2(padded)
     contrast = _disc(padded.shape, 0, max(0.7 * radius, 1.0)) - _disc(padded.shape, 1.6 * radius, 2.6 * radius)
     response = np.fft.irfft2(spectrum * contrast, padded.shape)

@@ -326,14 +326,17 @@ def describe(args, experiment: Experiment, chosen: methods.Options, steps: Prepr
                f"{geometry.image_shape[0]} pixels of {experiment.voxel_size:g} A -> {nx} x {ny} x {nz} voxels; "
                f"{chosen.method}", args)
     common.say(f"hand: {experiment.hand}", args, level=level)
-    on = [name for name, value in vars(steps).items() if value and (name != "binning" or value > 1)]
+    on = [name for name, value in vars(steps).items()
+          if value and name != "counts" and (name != "binning" or value > 1)]
     common.say(f"preprocessing: {', '.join(on) or 'none'}", args, level=level)
     if subsets:
         common.say(f"{len(subsets)} subsets of {min(subsets)} to {max(subsets)} views", args, level=level)
     common.say(f"about {need / 1e9:.2f} GB of memory; {nx * ny * nz * len(geometry) / 1e9:.3f} G voxel-views per "
                "projection of all views", args, level=level)
-    for stack, view in experiment.excluded:
-        common.say(f"excluded: view {view + 1} of {experiment.stacks[stack].header.path}", args, level=level)
+    for index, stack in enumerate(experiment.stacks):
+        views = ", ".join(str(view + 1) for of, view in experiment.excluded if of == index)
+        if views:
+            common.say(f"{stack.header.path}: left out, counted from 1: {views}", args)
 
 
 def write_report(folder: Path, args, record: RunRecord, experiment: Experiment, outcome) -> None:

@@ -16,7 +16,9 @@ def add_geometry(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--angles", nargs="+", type=Path, metavar="FILE",
                        help="tilt angles: .tlt, .rawtlt or .mdoc (default: the sidecar of the stack's stem)")
     group.add_argument("--alignment", nargs="+", type=Path, metavar="FILE",
-                       help=".xf of raw images (default: images are aligned, tilt axis vertical, centred on n // 2)")
+                       help="of raw images: IMOD's .xf, AreTomo's .aln, RELION 5's tilt-series .star, Warp's .xml, "
+                            "the last three with tilts of their own (default: images are aligned, tilt axis "
+                            "vertical, centred on n // 2)")
     group.add_argument("--azimuth", nargs="+", type=finite, metavar="DEG",
                        help="x' = x cos a + y sin a, y' = -x sin a + y cos a, tilt about y' (default: 0)")
     group.add_argument("--transform", nargs="+", type=Path, metavar="FILE",
