@@ -196,3 +196,12 @@ def test_invert_comes_last(rng):
 def test_parameters_out_of_range_are_refused(wrong):
     with pytest.raises(InputError, match="expected"):
         Preprocessing(**wrong)
+
+
+def test_few_electrons_per_pixel_are_counts_too(rng):
+    """Poisson counts of 2 per pixel spread as far as their mean; projections of a phantom with noise do not count."""
+    assert counts_electrons(rng.poisson(2.0, (128, 128)).astype(np.float32))
+    assert not counts_electrons(rng.normal(1.0, 1.0, (128, 128)).astype(np.float32))
+    blob = np.zeros((128, 128), np.float32)
+    blob[40:80, 30:90] = 5
+    assert not counts_electrons(blob)

@@ -183,13 +183,6 @@ class Experiment:
         if one.transform:
             to_common = geometry.imod_volume_transform(read_volume_transform(one.transform))
             self.files.append(one.transform)
-        try:
-            whole = geometry.tilt_series(
-                tilts, stack.image_shape, stack=index, azimuth=one.azimuth,
-                x_tilts=x_tilts + alignment_x_tilts, tilt_offset=one.tilt_offset, transforms=transforms,
-                to_common=to_common, imod_centred=center_imod, sections=sections)
-        except InputError as error:
-            raise InputError(f"{one.stack} with {angles_file.name}: {error}, counted from 0") from None
         beyond = [section for section in one.exclude if not 0 <= section < count]
         if beyond:
             raise InputError(f"{one.stack}: expected views to exclude of 1 to {count}, got {min(beyond) + 1}")
@@ -198,7 +191,14 @@ class Experiment:
             raise InputError(f"{one.stack}: expected at least one view to be left, got all {count} excluded")
         left_out = sorted(set(range(count)) - set(sections[kept].tolist()))
         self.excluded += [(index, section) for section in left_out]
-        return whole.select(kept)
+        try:
+            return geometry.tilt_series(
+                tilts[kept], stack.image_shape, stack=index, azimuth=one.azimuth,
+                x_tilts=(x_tilts + alignment_x_tilts)[kept], tilt_offset=one.tilt_offset,
+                transforms=None if transforms is None else transforms[kept],
+                to_common=to_common, imod_centred=center_imod, sections=sections[kept])
+        except InputError as error:
+            raise InputError(f"{one.stack} with {angles_file.name}: {error}, counted from 0") from None
 
     def _alignment(self, path: Path, one: SeriesFiles, stack: Stack, center_imod: bool) -> SeriesAlignment:
         """The alignment by another program of the views it uses; warns of what it has and is not used."""

@@ -120,7 +120,8 @@ class ViewGeometry:
         shape = np.array(self.image_shape)
         binned_shape = shape // factor
         if binned_shape.min() < 1:
-            raise InputError(f"binning: {factor} leaves nothing of images of {self.image_shape} pixels (v, u)")
+            raise InputError(f"binning: expected at most {shape.min()} for images of {self.image_shape} pixels (v, u), "
+                             f"got {factor}")
         origin = (factor * (binned_shape // 2) + (factor - 1) / 2 - shape // 2)[::-1]
         maps = self.maps.copy()
         maps[:, :, 3] = (maps[:, :, 3] - origin) / factor
@@ -188,7 +189,8 @@ def tilt_series(
         if transforms.shape != (count, 2, 3):
             raise InputError(f"transforms: expected an array ({count}, 2, 3), got {transforms.shape}")
         for singular in np.flatnonzero(np.linalg.det(transforms[:, :, :2]) == 0):
-            raise InputError(f"transforms: expected an invertible matrix for view {singular}, got "
+            raise InputError("transforms: expected an invertible matrix for view "
+                             f"{singular if sections is None else sections[singular]}, got "
                              f"{transforms[singular, :, :2].tolist()}")
     maps = np.empty((count, 2, 4))
     for view in range(count):

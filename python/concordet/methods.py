@@ -59,7 +59,7 @@ class Options:
             raise InputError(f"method: expected one of {', '.join(METHODS)}, got {self.method}")
         if self.grouping not in partition.GROUPINGS:
             raise InputError(f"grouping: expected one of {', '.join(partition.GROUPINGS)}, got {self.grouping}")
-        if self.tolerance < 0:
+        if not self.tolerance >= 0:
             raise InputError(f"tolerance: expected 0 or more, got {self.tolerance}")
         for name in ("iterations", "inner", "outer"):
             value = getattr(self, name)
@@ -230,7 +230,8 @@ def reconstruct(
         return Outcome(volume, made, trace, kept_out, np.zeros(0))
 
     def watch(volume: np.ndarray) -> float:
-        return float(data.ncc(volume, kept_out).mean())
+        ncc = data.ncc(volume, kept_out)
+        return float(ncc[np.isfinite(ncc)].mean()) if np.isfinite(ncc).any() else 0.0
 
     volume, judged, best = solve(data, options, fitted, watch=watch if options.stops_early else None, **run)
     held_out_ncc = data.ncc(volume, kept_out)

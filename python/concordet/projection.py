@@ -290,12 +290,15 @@ class TiltData:
         return _kernels.relax(volume, update, column_weights, relaxation, floor, self.projector.threads)
 
     def ncc(self, volume: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """(len(views),) normalised cross-correlation of W x with the data over each view's used pixels, -1 to 1."""
+        """(len(views),) normalised cross-correlation of W x with the data over each view's used pixels, -1 to 1.
+
+        NaN for a view that has none; 0 where the data or the projection is constant.
+        """
         values = []
         for _, _, sums in self._compared(volume, views):
             count, p, s, pp, ss, ps = sums[:, :6].T
             covariance = ps * count - p * s
             variances = np.maximum(pp * count - p * p, 0) * np.maximum(ss * count - s * s, 0)
-            values.append(np.divide(covariance, np.sqrt(variances), out=np.zeros_like(covariance),
-                                    where=variances > 0))
+            ncc = np.divide(covariance, np.sqrt(variances), out=np.zeros_like(covariance), where=variances > 0)
+            values.append(np.where(count > 0, ncc, np.nan))
         return np.concatenate(values)

@@ -272,6 +272,11 @@ def band_nccs(experiment, projector, steps, volume, views, band) -> list[float]:
     return nccs
 
 
+def mean_of_finite(values: np.ndarray) -> float:
+    """Mean over the views that see something of the volume."""
+    return float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else 0.0
+
+
 def add_results(record, experiment, projector, outcome, ncc, band, args, steps) -> None:
     """Quality, geometry and performance into the record."""
     geometry = experiment.geometry
@@ -279,8 +284,8 @@ def add_results(record, experiment, projector, outcome, ncc, band, args, steps) 
     content = record.content
     content["parameters"]["preprocessing"] = vars(steps)
     content["quality"] = {
-        "ncc_fitted": float(np.mean(ncc)),
-        "ncc_held_out": float(np.mean(list(held.values()))) if held else None,
+        "ncc_fitted": mean_of_finite(ncc),
+        "ncc_held_out": mean_of_finite(outcome.held_out_ncc) if held else None,
         "ncc_held_out_band": float(np.mean(band)) if band else None,
         "band_angstrom": list(args.judge_band) if band else None,
         "views": [
