@@ -4,17 +4,6 @@ import pytest
 from concordet import consensus, methods, partition, reconstruction
 from concordet.errors import InputError
 from reference import reconstruction as reference
-from test_reconstruction import make_data
-
-
-@pytest.fixture(scope="module")
-def small():
-    return make_data((5, 9, 8), (9, 8), azimuths=(0.0, 60.0), tilts=np.array([-50.0, -20.0, 0.0, 25.0, 55.0]))[0]
-
-
-@pytest.fixture(scope="module")
-def cell():
-    return make_data((16, 40, 41), (40, 41), azimuths=(0.0, 90.0), tilts=np.arange(-60, 61, 6.0), noise=0.3)
 
 
 def subsets_of(data, count, overlap=1, policy=partition.adjacent):

@@ -3,7 +3,7 @@ import pytest
 
 from concordet import methods, partition
 from concordet.errors import InputError
-from test_reconstruction import make_data
+from specimens import make_data
 
 
 @pytest.fixture(scope="module")
