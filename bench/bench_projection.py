@@ -88,6 +88,7 @@ def kernel_figures(kernels: Path, arguments: list[str], repeats: int) -> dict[st
             output = Path(scratch) / f"{name}.json"
             if not (kernels / name).is_file():
                 sys.exit(f"{kernels}: expected the executable {name}, built with -DCONCORDET_BENCHMARKS=ON")
+            sys.stdout.flush()
             subprocess.run([kernels / name, *flags, "--json", output], check=True)
             figures[name] = json.loads(output.read_text())
     return figures

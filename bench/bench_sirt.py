@@ -26,6 +26,7 @@ PAPER = "641 minutes on 48 cores"
 
 def run(arguments: list[str]) -> dict[str, float]:
     """`concordet ARGUMENTS` in a process of its own: wall and CPU seconds, peak bytes of resident memory."""
+    sys.stdout.flush()
     begin = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-m", "concordet", *arguments])
     _, status, usage = os.wait4(child.pid, 0)
