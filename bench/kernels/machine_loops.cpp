@@ -2,23 +2,10 @@
 
 #include "machine_loops.hpp"
 
-#include <string.h>
-
-#if defined(__AVX512F__)
-#define LANES 16
-#elif defined(__AVX__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
-
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
+#include "concordet/lanes.hpp"
 
 namespace concordet {
 namespace {
-
-typedef float Vector __attribute__((vector_size(LANES * 4)));
 
 // Latency x pipes is 8 to 10 on today's cores, and 12 fit beside two operands in 16 registers.
 constexpr int accumulators = 12;
@@ -32,12 +19,7 @@ std::int64_t multiply_add(std::int64_t rounds, float* result) {
 #pragma GCC unroll 12
         for (int i = 0; i < accumulators; ++i) {
             sum[i] = sum[i] * factor + term;
-            // Opaque to the compiler: keeps every round, and every sum in its register.
-#if defined(__x86_64__)
-            __asm__ volatile("" : "+v"(sum[i]));
-#elif defined(__aarch64__)
-            __asm__ volatile("" : "+w"(sum[i]));
-#endif
+            hold(sum[i]);
         }
     }
     Vector all{};

@@ -126,6 +126,8 @@ ImageFrame image_frame(View<const double, 2> shears, std::array<std::int64_t, 3>
             low_x = std::min(low_x, one.ix), high_x = std::max(high_x, one.ix + 1);
             low_y = std::min(low_y, one.iy), high_y = std::max(high_y, one.iy + 1);
         }
+    // Column 0 of the volume lies on a cache line of the image: a view along y moves by whole rows only.
+    low_x = -(-low_x + 15) / 16 * 16;
     return {-low_y, -low_x, static_cast<int>(volume_shape[1]) + high_y - low_y,
             static_cast<int>(volume_shape[2]) + high_x - low_x};
 }
@@ -153,8 +155,9 @@ void shear_forward(View<const float, 3> volume, View<const double, 2> shears, Vi
     {
 #pragma omp for schedule(dynamic, 1)
         for (int task = 0; task < call_count * strips; ++task) {
-            const auto [begin, end] = calls[task / strips];
-            const int strip = task % strips;
+            // Calls of one strip follow each other: they read the same rows of the volume, still in the last cache.
+            const auto [begin, end] = calls[task % call_count];
+            const int strip = task / call_count;
             kernel.forward({&volume(0, 0, 0), volume.strides[1], static_cast<int>(volume.shape[2]),
                             static_cast<int>(volume.shape[1]), nz, &table.taps[static_cast<std::size_t>(begin) * nz],
                             &table.kinds[begin], end - begin, &image[begin], pitch, frame.origin_x, frame.origin_y,
