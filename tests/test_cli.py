@@ -152,7 +152,7 @@ def test_the_volume_says_where_it_is(plain_run):
     text = "\n".join(header.labels)
     assert f"Concordet {__version__}" in text and "dm-sirt" in text
     assert "hand: z flipped" in text
-    assert "origin: tilt axis, at voxel 16 16 6" in text
+    assert "origin: the tilt axis, at voxel 16 16 6" in text
     assert mrcfile.validate(output)
 
 

@@ -223,8 +223,9 @@ class Experiment:
         return replace(alignment, centre="imod") if center_imod else alignment
 
     @property
-    def origin(self) -> tuple[float, ...]:
-        return tuple(-index * self.voxel_size for index in self.axis_voxel)
+    def origin(self) -> tuple[float, float, float]:
+        x, y, z = (-index * self.voxel_size for index in self.axis_voxel)
+        return x, y, z
 
     @property
     def hand(self) -> str:

@@ -19,6 +19,9 @@ from numpy.typing import ArrayLike
 
 from concordet.errors import InputError
 
+# What a volume's header says of its axes, in one label of at most 80 characters.
+AXES_LABEL = "u = x cos t + z sin t, v = y; z is the index of trimvol -rx volumes"
+
 # |det A| below this: the view looks along the slab (tilt within 0.06 degrees of 90), or its alignment is singular.
 SMALLEST_DETERMINANT = 1e-3
 

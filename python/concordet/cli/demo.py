@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from concordet import evaluation, geometry, methods, report, simulation
+from concordet import __version__, evaluation, geometry, methods, report, simulation
 from concordet.cli import common
 from concordet.io import create_stack, write_tilt_angles, write_volume
 from concordet.projection import Projector, TiltData
@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
         with record.stage("simulate"):
             truth, data = simulate(args.seed, threads, folder)
         views = data.projector.all_views
-        volumes, rows, curves, residuals = {}, [], {}, {}
+        volumes, curves, residuals = {}, {}, {}
+        rows: list[list[Any]] = []
         for name, options in ROWS.items():
             begin = time.perf_counter()
             with record.stage(name):
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             rows.append([name, correlation, float(ncc.mean()), outcome.iterations, round(seconds, 2)])
             common.say(f"{name:<20} correlation with the truth {correlation:.3f}   "
                        f"NCC with the views {ncc.mean():.4f}   {seconds:.1f} s", args)
-            write_volume(folder / f"{name.lower()}.mrc", outcome.volume, voxel_size=VOXEL_SIZE, origin=origin())
+            save(folder / f"{name.lower()}.mrc", outcome.volume, name)
         record.content["quality"] = {row[0]: {"correlation": row[1], "ncc": row[2]} for row in rows}
         record.content["performance"] = record.performance()
         pictures = {"truth": truth, **volumes}
@@ -90,15 +91,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def origin() -> tuple[float, float, float]:
-    return (-(SIZE // 2) * VOXEL_SIZE, -(SIZE // 2) * VOXEL_SIZE, -(THICKNESS // 2) * VOXEL_SIZE)
+def save(path: Path, volume: np.ndarray, what: str) -> None:
+    """A volume of the demo: the specimen's origin is the centre voxel."""
+    labels = [f"Concordet {__version__} demo: {what}", geometry.AXES_LABEL, "hand: true"]
+    write_volume(path, volume, voxel_size=VOXEL_SIZE, labels=labels,
+                 origin=(-(SIZE // 2) * VOXEL_SIZE, -(SIZE // 2) * VOXEL_SIZE, -(THICKNESS // 2) * VOXEL_SIZE))
 
 
 def simulate(seed: int, threads: int, folder: Path) -> tuple[np.ndarray, TiltData]:
     """The cell, its views on disk and in memory, and its truth."""
     cell = simulation.cell_phantom(SIZE, THICKNESS, seed)
     truth = cell.density((THICKNESS, SIZE, SIZE))
-    write_volume(folder / "truth.mrc", truth, voxel_size=VOXEL_SIZE, origin=origin())
+    save(folder / "truth.mrc", truth, "simulated truth")
     tilts = simulation.tilt_angles(-60, 60, STEP)
     series = [geometry.tilt_series(tilts, (SIZE, SIZE), stack=axis, azimuth=azimuth)
               for axis, azimuth in enumerate(AZIMUTHS)]

@@ -12,8 +12,10 @@ import numpy as np
 from concordet.cli import common
 from concordet.errors import InputError
 from concordet.io import (
+    ALIGNMENT_ENDINGS,
     IMAGE_ENDINGS,
     open_stack,
+    read_alignment,
     read_angles,
     read_header,
     read_mdoc,
@@ -87,6 +89,17 @@ def describe_transforms(path: Path) -> dict[str, Any]:
             "largest shift (pixels)": float(np.abs(transforms[:, :, 2]).max())}
 
 
+def describe_alignment(path: Path) -> dict[str, Any]:
+    found = read_alignment(path)
+    return {"kind": "alignment of a tilt series ({})".format(
+                {".aln": "AreTomo", ".star": "RELION 5", ".xml": "Warp"}[path.suffix.lower()]), "views": len(found),
+            "tilts (degrees)": [float(found.tilts.min()), float(found.tilts.max())],
+            "rotation (degrees)": [float(found.rotations.min()), float(found.rotations.max())],
+            f"largest shift ({found.shift_unit})": float(np.abs(found.shifts).max()),
+            "views left out": int(np.count_nonzero(~found.used)) if found.used is not None else 0,
+            "notes": list(found.notes)}
+
+
 def describe_x_tilts(path: Path) -> dict[str, Any]:
     angles = read_x_tilts(path)
     return {"kind": "x-axis tilts", "views": len(angles), "range (degrees)": [float(angles.min()), float(angles.max())]}
@@ -95,6 +108,7 @@ def describe_x_tilts(path: Path) -> dict[str, Any]:
 READERS = {
     **dict.fromkeys(IMAGE_ENDINGS, describe_mrc),
     ".tlt": describe_angles, ".rawtlt": describe_angles, ".mdoc": describe_mdoc,
+    **dict.fromkeys(ALIGNMENT_ENDINGS, describe_alignment),
     ".xf": describe_transforms, ".tltxf": describe_transforms, ".xtilt": describe_x_tilts,
 }
 

@@ -14,6 +14,7 @@ from concordet import __version__, evaluation, methods, partition, report
 from concordet.cli import common, series
 from concordet.errors import InputError
 from concordet.experiment import Experiment, warn_of_unknown_pixel_size
+from concordet.geometry import AXES_LABEL
 from concordet.io import read_volume, write_volume
 from concordet.preprocessing import Preprocessing
 from concordet.projection import Projector, TiltData, instruction_set
@@ -108,7 +109,7 @@ def add_parser(verbs: Any) -> None:
 
 def options(args: argparse.Namespace) -> methods.Options:
     """The method's parameters: flags, over the preset, over the method's own defaults."""
-    chosen = dict(PAPER) if args.preset == "paper" else {}
+    chosen: dict[str, Any] = dict(PAPER) if args.preset == "paper" else {}
     for name in ("method", "iterations", "relaxation", "subsets", "overlap", "grouping", "inner", "outer", "rho",
                  "tolerance", "filter"):
         value = getattr(args, name)
@@ -254,7 +255,7 @@ def load(experiment: Experiment, projector: Projector, steps: Preprocessing, pro
         raise InputError(f"{experiment.stacks[0].header.path}: no pixel of any view sees the volume; check --size, "
                          "--z-shift and the alignment's shifts")
     if not seen.all():
-        warnings.warn(f"{np.count_nonzero(~seen)} of {len(seen)} views see nothing of the volume; check --size, "
+        warnings.warn(f"{np.count_nonzero(~seen)} of {seen.size} views see nothing of the volume; check --size, "
                       "--z-shift and the alignment's shifts", stacklevel=2)
     return data
 
@@ -301,7 +302,7 @@ def add_results(record, experiment, projector, outcome, ncc, band, args, steps) 
         "origin_angstrom_xyz": list(experiment.origin), "specimen_origin_voxel_xyz": list(experiment.axis_voxel),
     }
     content["geometry"] = {
-        "convention": "u = x cos t + z sin t, v = y; z is the index of trimvol -rx volumes; origins at n // 2",
+        "convention": f"{AXES_LABEL}; origins at n // 2",
         "hand": experiment.hand,
         "excluded_views": [{"stack": stack, "view": view} for stack, view in experiment.excluded],
     }
@@ -315,7 +316,7 @@ def add_results(record, experiment, projector, outcome, ncc, band, args, steps) 
 def write(path: Path, experiment: Experiment, chosen: methods.Options, outcome) -> None:
     labels = [f"Concordet {__version__}: {chosen.method}, {outcome.iterations} iterations, "
               f"{len(experiment.geometry)} views",
-              "z: index of trimvol -rx volumes; origin: tilt axis, at voxel "
+              AXES_LABEL, "origin: the tilt axis, at voxel "
               + " ".join(f"{index:g}" for index in experiment.axis_voxel),
               f"hand: {experiment.hand}"]
     write_volume(path, outcome.volume, voxel_size=experiment.voxel_size, origin=experiment.origin, labels=labels)
@@ -355,6 +356,7 @@ def write_report(folder: Path, args, record: RunRecord, experiment: Experiment, 
                    f"{experiment.voxel_size:g} Å)"),
         ("Method", f"{method}: {methods.METHODS[method]}; {outcome.iterations} iterations"),
         ("Views", f"{len(experiment.geometry)}; {len(experiment.excluded)} excluded"),
+        ("Origin", f"first voxel at ({', '.join(f'{x:g}' for x in experiment.origin)}) Å from the tilt axis"),
         ("Hand", experiment.hand),
         ("NCC with the views", f"{quality['ncc_fitted']:.4f}"),
     ]

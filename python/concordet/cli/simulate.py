@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from concordet import geometry, simulation
+from concordet import __version__, geometry, simulation
 from concordet.cli import common
 from concordet.errors import InputError
 from concordet.io import create_stack, read_volume, write_tilt_angles, write_volume
@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     with common.together(args.output) as folder:
         with record.stage("truth"):
             write_volume(folder / "truth.mrc", specimen.density((args.thickness, *shape)), voxel_size=args.voxel_size,
+                         labels=[f"Concordet {__version__}: simulated truth", geometry.AXES_LABEL, "hand: true"],
                          origin=tuple(-(n // 2) * args.voxel_size for n in (args.size, args.size, args.thickness)))
         with record.stage("project"):
             for axis, (azimuth, name) in enumerate(zip(args.axes, names, strict=True)):
