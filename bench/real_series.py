@@ -64,7 +64,8 @@ def main() -> None:
             if "ramp" not in name:
                 volumes[name] = read_volume(output)[0]
         if args.picture:
-            report.picture(args.picture, volumes, voxel_size=VOXEL * args.bin / 2, matter_high=False, thickness=3)
+            report.picture(args.picture, volumes, voxel_size=VOXEL * args.bin / 2, matter_high=False, thickness=5,
+                           panel_width=4.2)
 
 
 if __name__ == "__main__":
