@@ -232,7 +232,8 @@ def memory_need(projector: Projector, chosen: methods.Options, subset_count: int
     volumes = 5  # the volume, its update, column weights, and scratch
     if chosen.needs_partition:
         volumes += 3 + (subset_count if chosen.method == "dm-sirt" else 0)
-    return projector.data_bytes + volumes * projector.volume_bytes
+    column_weights = min(subset_count * projector.volume_bytes, TiltData.COLUMN_CACHE_BYTES)
+    return projector.data_bytes + volumes * projector.volume_bytes + column_weights
 
 
 def start_volume(path: Path | None, experiment: Experiment) -> np.ndarray | None:
