@@ -48,7 +48,9 @@ def test_largest_eigenvalue_is_one(cell, rng):
             return weights * (without - with_x)
 
         ones = step(np.ones(data.projector.volume_shape, np.float32))
-        np.testing.assert_allclose(ones[weights > 0], 1, atol=1e-4)
+        plenty = (weights > 0) & (weights < 0.99 / (data.SCARCE_RAYS * len(views)))
+        np.testing.assert_allclose(ones[plenty], 1, atol=1e-4)
+        assert plenty.mean() > 0.9 and ones.max() <= 1 + 1e-4
         x = rng.standard_normal(data.projector.volume_shape).astype(np.float32)
         for _ in range(30):
             x = step(x)
@@ -150,6 +152,16 @@ def test_relatives_reach_what_sirt_reaches(cell, method):
         volume = reconstruction.os_sirt(data, subsets, iterations=10)
     assert data.ncc(volume, views).mean() > sirt - 0.005
     assert np.corrcoef(volume.ravel(), truth.ravel())[0, 1] > 0.7
+
+
+def test_cgls_far_past_convergence_stays_there():
+    """Two views are explained exactly; two hundred iterations later they still are."""
+    data, _ = make_data((9, 48, 48), (48, 48), tilts=np.array([-20.0, 20.0]))
+    volume = reconstruction.cgls(data, iterations=200)
+    assert data.ncc(volume, data.projector.all_views).min() > 0.999
+    assert np.abs(volume).max() < 20
+    one, _ = make_data((1, 1, 1), (1, 1), tilts=np.array([0.0]))
+    assert np.isfinite(reconstruction.cgls(one, iterations=5)).all()
 
 
 def test_cgls_minimises_the_weighted_residual(small):

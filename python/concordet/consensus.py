@@ -22,7 +22,7 @@ from concordet.projection import TiltData, zeros_volume
 from concordet.reconstruction import Fit, OnIteration, check_iterations, collect, sirt
 
 # The largest eigenvalue of C W^T R W is 1 for any subset: W and the weights are non-negative and
-# C W^T R W 1 = C W^T (pixels used) = 1 (Perron; a test checks it by power iteration).
+# C W^T R W 1 = C W^T (pixels used) <= 1, 1 but where rays are scarce (Perron; a test checks it by power iteration).
 LARGEST_EIGENVALUE = 1.0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from concordet.errors import InputError
@@ -64,6 +66,13 @@ def crossing(frequencies: np.ndarray, curve: np.ndarray, threshold: float) -> fl
     rise = curve[i - 1] - curve[i]
     part = (curve[i - 1] - threshold) / rise if rise > 0 else 0.0
     return float(frequencies[i - 1] + np.clip(part, 0, 1) * (frequencies[i] - frequencies[i - 1]))
+
+
+def measurable_band(band: Sequence[float], voxel_size: float) -> tuple[float, float] | None:
+    """The part of a band (longest, shortest), angstrom, up to Nyquist, 2 voxels; None where nothing is left."""
+    longest, shortest = band
+    shortest = max(shortest, 2 * voxel_size)
+    return (longest, shortest) if shortest < longest else None
 
 
 def band_ncc(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from concordet import geometry
+from concordet import evaluation, geometry
 from concordet.errors import InputError
 from concordet.geometry import ViewGeometry
 from concordet.io import (
@@ -26,6 +26,7 @@ from concordet.io import (
     read_x_tilts,
 )
 from concordet.preprocessing import Preprocessing, counts_electrons
+from concordet.projection import Projector, TiltData
 
 # Pixel sizes of stacks of one specimen may differ by rounding in their headers.
 PIXEL_SIZE_TOLERANCE = 1e-3
@@ -252,6 +253,54 @@ class Experiment:
         except InputError as error:
             stack, section = int(self.geometry.stacks[view]), int(self.geometry.sections[view])
             raise InputError(f"{self.stacks[stack].header.path}: view {section} (counted from 0): {error}") from None
+
+
+    def load(self, projector: Projector, steps: Preprocessing,
+             on_progress: Callable[[str, int, int], None] | None = None) -> TiltData:
+        """Every view of `projector`'s geometry, which is this experiment's: preprocessed, warped, one at a time.
+
+        Warns of views and voxels that see nothing of each other; InputError where no view sees the volume.
+        """
+        def progress(done: int) -> None:
+            if on_progress:
+                on_progress("reading views", done, len(projector))
+
+        progress(0)
+        data = TiltData(projector)
+        for view in range(len(projector)):
+            data.set_view(view, *self.view(view, steps))
+            progress(view + 1)
+        seen = data.row_weights.any(axis=(1, 2))
+        if not seen.any():
+            raise InputError(f"{self.stacks[0].header.path}: no pixel of any view sees the volume; check --size, "
+                             "--z-shift and the alignment's shifts")
+        if not seen.all():
+            warnings.warn(f"{np.count_nonzero(~seen)} of {seen.size} views see nothing of the volume; check --size, "
+                          "--z-shift and the alignment's shifts", stacklevel=2)
+        return data
+
+
+    def band_nccs(self, projector: Projector, steps: Preprocessing, volume: np.ndarray, views: np.ndarray,
+                  band: Sequence[float], on_progress: Callable[[str, int, int], None] | None = None) -> list[float]:
+        """Correlation of each of `views` with its prediction on the detector in a band of resolution.
+
+        band  (longest, shortest) angstrom, cut at Nyquist; beads and what lies outside the volume's field do not count
+        Empty where nothing of the band is left.
+        """
+        part = evaluation.measurable_band(band, self.voxel_size)
+        nccs: list[float] = []
+        if part is None:
+            return nccs
+        for done, view in enumerate(views):
+            if on_progress:
+                on_progress("predicting views", done, len(views))
+            image, used = self.view(view, steps)
+            predicted = projector.forward(volume, np.array([view]))[0]
+            seen = projector.detector_field(view)
+            if used is not None:
+                seen &= used
+            nccs.append(evaluation.band_ncc(image, predicted, seen, self.voxel_size, *part))
+        return nccs
 
 
 def _same_order(tilts: np.ndarray, others: np.ndarray) -> bool:

@@ -36,14 +36,14 @@ class Options:
     """Parameters of a method; what a method does not know it ignores.
 
     iterations   of sirt, os-sirt, cgls, direct-combine; dm-sirt makes iterations / inner outer ones unless `outer`
-    relaxation   lambda of SIRT and of the agents
+    relaxation   lambda of SIRT; alpha of the agents, one for all or one per subset
     subsets      N; None: subsets of about 15 views
     overlap      views shared with the next subset; None: 2 for adjacent grouping, 0 for round-robin
     """
 
     method: str = "dm-sirt"
     iterations: int | None = None
-    relaxation: float = 0.3
+    relaxation: float | tuple[float, ...] = 0.3
     subsets: int | None = None
     overlap: int | None = None
     grouping: str = "adjacent"
@@ -66,7 +66,9 @@ class Options:
             if value is not None:
                 reconstruction.check_iterations(value, name)
         if self.method == "dm-sirt":
-            consensus.check_agents(np.array([self.relaxation]), self.rho)
+            consensus.check_agents(np.atleast_1d(self.relaxation), self.rho)
+        elif isinstance(self.relaxation, tuple):
+            raise InputError(f"relaxation: expected one number for {self.method}, got {len(self.relaxation)}")
         elif self.method != "fbp":
             reconstruction.check_relaxation(self.relaxation)
         reconstruction.window(self.filter)
@@ -97,6 +99,9 @@ class Options:
         overlap = self.overlap
         if overlap is None:
             overlap = 2 if self.grouping == "adjacent" else 0
+        if isinstance(self.relaxation, tuple) and len(self.relaxation) != count:
+            raise InputError(f"relaxation: expected one number, or one for each of {count} subsets, "
+                             f"got {len(self.relaxation)}")
         local = partition.GROUPINGS[self.grouping](geometry.stacks[views], geometry.tilts[views], count, overlap)
         return ViewPartition(tuple(np.ascontiguousarray(views[subset]) for subset in local.subsets))
 
@@ -170,31 +175,38 @@ def solve(
             best = iteration + 1, as_volume(volume)
         return iteration + 1 - best[0] >= PATIENCE
 
+    relaxation: Any = options.relaxation
     common: dict[str, Any] = {"initial": initial, "on_iteration": on_iteration, "tolerance": options.tolerance}
     if method == "fbp":
         total = len(views)
+        progress(0)
         volume = reconstruction.fbp(data, views=views, filter=options.filter, on_views=progress, context=context)
     elif method == "sirt":
+        progress(0)
         volume = reconstruction.sirt(
-            data, views=views, iterations=steps, relaxation=options.relaxation, positivity=options.positivity,
+            data, views=views, iterations=steps, relaxation=relaxation, positivity=options.positivity,
             context=context, **common)
     elif method == "cgls":
+        progress(0)
         volume = reconstruction.cgls(data, views=views, iterations=steps, **common)
     else:
         subsets = options.partition(data.projector.geometry, views)
         if method == "os-sirt":
+            progress(0)
             volume = reconstruction.os_sirt(
-                data, subsets, iterations=steps, relaxation=options.relaxation, positivity=options.positivity,
+                data, subsets, iterations=steps, relaxation=relaxation, positivity=options.positivity,
                 **common)
         elif method == "direct-combine":
             total = len(subsets)
+            progress(0)
             volume = reconstruction.direct_combine(
-                data, subsets, iterations=steps, relaxation=options.relaxation, positivity=options.positivity,
+                data, subsets, iterations=steps, relaxation=relaxation, positivity=options.positivity,
                 initial=initial, on_subset=progress, context=context)
         else:
             total = steps * len(subsets)
+            progress(0)
             volume = consensus.dm_sirt(
-                data, subsets, outer=steps, inner=options.inner, relaxation=options.relaxation, rho=options.rho,
+                data, subsets, outer=steps, inner=options.inner, relaxation=relaxation, rho=options.rho,
                 positivity=options.positivity, on_agent=progress, context=context, **common)
     if best is not None:
         return best[1], trace, best[0]
@@ -237,5 +249,7 @@ def reconstruct(
     held_out_ncc = data.ncc(volume, kept_out)
     if judge:
         judge(volume, kept_out)
+    del volume
+    data.forget_column_weights()
     volume, trace, made = solve(data, options, views, steps=best or None, **run)
     return Outcome(volume, made, trace, kept_out, held_out_ncc, judged)

@@ -19,6 +19,8 @@ TRANSMISSION_CLIP = 8.0
 # Beads are dark: what is brighter than this many robust deviations is cut in the search for them, or an X-ray would
 # make a false bead of its surroundings.
 BRIGHTEST_SIGMAS = 3.0
+# Outliers among 25 neighbouring pixels that one X-ray or hot spot may leave.
+LARGEST_HIT = 9
 # A bead's disc must differ from its ring by this many robust deviations of that difference over the view.
 BEAD_SIGMAS = 7.0
 
@@ -104,11 +106,19 @@ def bin_image(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def clip_outliers(image: np.ndarray, sigmas: float, used: np.ndarray | None = None) -> np.ndarray:
-    """Pixels beyond `sigmas` robust deviations take the median of their 5 x 5 neighbourhood."""
+    """Isolated pixels beyond `sigmas` robust deviations take the median of their 5 x 5 neighbourhood."""
     median, scale = robust_scale(image)
     outliers = np.abs(image - median) > sigmas * scale
     if scale == 0 or not outliers.any():
         return image
+    # An X-ray hits a few pixels; where more of the 25 around one lie outside, it is the specimen.
+    padded = np.pad(outliers, 2)
+    rows, columns = image.shape
+    crowd = np.zeros(image.shape, np.uint8)
+    for dv in range(5):
+        for du in range(5):
+            crowd += padded[dv : dv + rows, du : du + columns]
+    outliers &= crowd <= LARGEST_HIT
     result = image.copy()
     for v, u in zip(*np.nonzero(outliers), strict=True):
         near = (slice(max(v - 2, 0), v + 3), slice(max(u - 2, 0), u + 3))

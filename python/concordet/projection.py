@@ -204,6 +204,7 @@ class TiltData:
 
     # Rays that only clip the volume's edge would put into it what lies outside.
     MINIMUM_PATH = 0.5
+    SCARCE_RAYS = 0.05
     # Column weights of subsets are kept while they fit into this; else recomputed, for 1 / (2 inner) of the work.
     COLUMN_CACHE_BYTES = 2 << 30
 
@@ -249,17 +250,20 @@ class TiltData:
         return as_volume(initial)
 
     def column_weights(self, views: np.ndarray, context=None) -> np.ndarray:
-        """C: inverse column sums of W over the used pixels of `views`; 0 for voxels that no ray meets."""
+        """C: inverse column sums of W over the used pixels of `views`; 0 for voxels that no ray meets.
+
+        Voxels that few rays meet (under beads, at the field's edge) would follow the noise of those: their sums count
+        as SCARCE_RAYS of the views at least. C W^T R W keeps its largest eigenvalue of at most 1.
+        """
         projector = self.projector
         columns = zeros_volume(projector.volume_shape)
         for group in projector.view_groups(context.share(views) if context else views):
             projector.shear_adjoint((self.row_weights[group] > 0).astype(np.float32), group, columns)
         if context:
             context.sum(columns)
-        # A voxel that is met by a thousandth of a ray gets a bounded, small weight instead of a huge one.
         met = columns > 1e-3
-        np.divide(1, columns, out=columns, where=met)
-        columns *= met
+        np.maximum(columns, self.SCARCE_RAYS * len(views), out=columns)
+        np.divide(met, columns, out=columns)
         return columns
 
     def cached_column_weights(self, views: np.ndarray) -> np.ndarray:
@@ -272,6 +276,10 @@ class TiltData:
                 return weights
             self._column_cache[key] = weights
         return self._column_cache[key]
+
+    def forget_column_weights(self) -> None:
+        """Free what `cached_column_weights` keeps."""
+        self._column_cache.clear()
 
     def _compared(self, volume: np.ndarray, views: np.ndarray):
         """(group, images R (p - W x), sums (view, 7)) for `views`, a group at a time."""

@@ -36,7 +36,7 @@ def sirt(problem: DenseProblem, views, start: np.ndarray, iterations: int, relax
     """x <- x + lambda C W^T R (p - W x), `iterations` times from `start` (voxels,)."""
     matrix, data, row_weights = problem.part(views)
     sums = matrix.sum(axis=0)
-    column_weights = np.where(sums > 1e-3, 1 / np.where(sums > 1e-3, sums, 1), 0)
+    column_weights = (sums > 1e-3) / np.maximum(sums, 0.05 * len(views))
     x = start
     for _ in range(iterations):
         x = x + relaxation * column_weights * (matrix.T @ (row_weights * (data - matrix @ x)))

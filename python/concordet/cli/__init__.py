@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as exit_:  # argparse: --help, --version, or words it does not take
         return int(exit_.code or 0)
     args.warnings = common.HeldWarnings(args)
+    end_in_order_when_told_to()
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = args.warnings
@@ -42,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _failed(args, f"concordet: {error}", 2)
         except RunError as error:
             return _failed(args, f"concordet: {error}", 1)
+        except Terminated as end:
+            return _failed(args, "concordet: terminated; nothing was written", 128 + end.args[0])
         except KeyboardInterrupt:
             return _failed(args, "concordet: interrupted; nothing was written", 130)
         except BrokenPipeError:
@@ -52,6 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             return _failed(args, f"concordet: unexpected {type(error).__name__}: {error} "
                                  "(--debug shows where; please report it)", 1)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, such as a batch system sends: the run ends as with Ctrl-C, partial files removed."""
+
+
+def end_in_order_when_told_to() -> None:
+    def end(number, frame):
+        raise Terminated(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), end)
 
 
 def _failed(args, message: str, status: int) -> int:

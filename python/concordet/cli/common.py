@@ -180,11 +180,13 @@ class ProgressLines:
     def __init__(self, args: argparse.Namespace):
         self.quiet = args.quiet
         self.line: Progress | None = None
+        self.done = 0
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        if self.line is None or self.line.label != label or done <= 1:
+        if self.line is None or (label, total) != (self.line.label, self.line.total) or done < self.done:
             self.close()
             self.line = Progress(label, total, quiet=self.quiet)
+        self.done = done
         self.line.update(done)
 
     def close(self) -> None:

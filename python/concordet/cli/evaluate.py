@@ -13,7 +13,7 @@ from concordet import evaluation, report
 from concordet.cli import common, series
 from concordet.errors import InputError
 from concordet.io import read_volume
-from concordet.projection import Projector
+from concordet.projection import Projector, as_volume
 from concordet.record import as_json
 
 
@@ -97,29 +97,28 @@ def against_views(args: argparse.Namespace, volume: np.ndarray) -> int:
             if max(wanted, default=0) >= longest:
                 raise InputError(f"--views: expected views of 1 to {longest}, got {max(wanted) + 1}")
             chosen = np.flatnonzero(np.isin(experiment.geometry.sections, list(wanted)))
+        if not len(chosen):
+            raise InputError(f"--views: expected some of the views, got none in '{args.views}'")
+        if args.band and not experiment.voxel_size:
+            raise InputError(f"{args.against[0]}: expected a pixel size for --band, got none; give --voxel-size")
+        band = evaluation.measurable_band(args.band, experiment.voxel_size) if args.band else None
+        if args.band and band is None:
+            raise InputError(f"--band: expected longer than two voxels, {2 * experiment.voxel_size:g} A, "
+                             f"got {args.band[0]:g} {args.band[1]:g}")
         progress = common.ProgressLines(args)
-        views = []
-        for done, view in enumerate(chosen, start=1):
-            image, used = experiment.view(view, steps)
-            seen = projector.detector_field(view)
-            if used is not None:
-                seen &= used
-            predicted = projector.forward(volume, np.array([view]))[0]
-            if args.band:
-                if not experiment.voxel_size:
-                    raise InputError(f"{args.against[0]}: expected a pixel size for --band, got none; "
-                                     "give --voxel-size")
-                ncc = evaluation.band_ncc(image, predicted, seen, experiment.voxel_size, *args.band)
-            else:
-                ncc = evaluation.pearson(image[seen], predicted[seen], 1.0)
-            views.append({"stack": int(experiment.geometry.stacks[view]),
-                          "view": int(experiment.geometry.sections[view]),
-                          "tilt": float(experiment.geometry.tilts[view]), "ncc": ncc, "held_out": False})
-            progress("reprojecting", done, len(chosen))
+        if band:
+            nccs = experiment.band_nccs(projector, steps, volume, chosen, band, progress)
+        else:
+            common.check_memory(projector.data_bytes + projector.volume_bytes)
+            data = experiment.load(projector, steps, progress)
+            nccs = data.ncc(as_volume(volume), chosen).tolist()
         progress.close()
-    if not views:
-        raise InputError(f"--views: expected some of the views, got none in '{args.views}'")
-    figures = {"ncc": float(np.mean([view["ncc"] for view in views])), "band_angstrom": args.band, "views": views}
+        geometry = experiment.geometry
+        views = [{"stack": int(geometry.stacks[view]), "view": int(geometry.sections[view]),
+                  "tilt": float(geometry.tilts[view]), "ncc": ncc, "held_out": False}
+                 for view, ncc in zip(chosen, nccs, strict=True)]
+    seen = [view["ncc"] for view in views if np.isfinite(view["ncc"])]
+    figures = {"ncc": float(np.mean(seen)) if seen else 0.0, "band_angstrom": band, "views": views}
     sections = [report.ncc_against_tilt({"volume": views}, stacks=[path.name for path in args.against])]
     return _give(args, figures, f"{args.volume.name} against its views", sections)
 

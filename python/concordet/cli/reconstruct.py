@@ -20,6 +20,8 @@ from concordet.preprocessing import Preprocessing
 from concordet.projection import Projector, TiltData, instruction_set
 from concordet.record import RunRecord
 
+# Python with numpy and matplotlib, before anything is read.
+INTERPRETER_BYTES = 120_000_000
 PAPER = {"method": "dm-sirt", "subsets": 32, "overlap": 2, "grouping": "adjacent", "inner": 10, "outer": 10,
          "relaxation": 0.3, "rho": 0.5}
 _SIRT = {"iterations", "relaxation", "initial", "tolerance", "positivity"}
@@ -66,7 +68,8 @@ def add_parser(verbs: Any) -> None:
                        help="how volumes are projected (this version has the real-space engine)")
     group.add_argument("--iterations", type=common.whole,
                        help="(default: 100; 10 for cgls and os-sirt; dm-sirt: inner x outer)")
-    group.add_argument("--relaxation", type=common.finite, help="lambda, 0 to 2; 1 at most for agents (default: 0.3)")
+    group.add_argument("--relaxation", type=common.finite, nargs="+", metavar="LAMBDA",
+                       help="0 to 2; agents: 0 to 1, one for all or one per subset (default: 0.3)")
     group.add_argument("--initial", type=Path, metavar="VOLUME", help="start from this volume (default: zero)")
     group.add_argument("--tolerance", type=common.finite,
                        help="end when the relative change falls below it (default: 0, off)")
@@ -115,6 +118,20 @@ def options(args: argparse.Namespace) -> methods.Options:
         value = getattr(args, name)
         if value is not None:
             chosen[name] = value
+    if args.relaxation is not None:
+        chosen["relaxation"] = tuple(args.relaxation) if len(args.relaxation) > 1 else args.relaxation[0]
+    if args.preset and args.method not in (None, PAPER["method"]):
+        raise InputError(f"--preset {args.preset}: expected method {PAPER['method']}, got {args.method}")
+    if args.iterations and chosen.get("method", "dm-sirt") == "dm-sirt":
+        inner = chosen.get("inner", methods.Options.inner)
+        if args.outer is None:
+            chosen.pop("outer", None)  # the preset's
+            made = max(-(-args.iterations // max(inner, 1)), 1) * inner
+        else:
+            made = args.outer * inner
+        if made != args.iterations:
+            warnings.warn(f"--iterations {args.iterations}: dm-sirt makes {made}, outer iterations of {inner}",
+                          stacklevel=2)
     if args.method == "wiener":
         raise InputError("--method: expected one of " + ", ".join(methods.METHODS)
                          + " (this version has no Fourier engine), got wiener")
@@ -158,31 +175,32 @@ def run(args: argparse.Namespace) -> int:
     record = RunRecord("reconstruct", {**common.plain_arguments(args), **vars(chosen)})
     progress = common.ProgressLines(args)
     with series.open_experiment(args, args.stacks, thickness=args.thickness, size=args.size) as experiment:
-        common.refuse_inputs(outputs(args), experiment.files)
+        common.refuse_inputs(outputs(args), [*experiment.files, args.initial])
         warn_of_unknown_pixel_size(experiment)
         subsets = subset_sizes(args, experiment, chosen)
         common.check_memory(3 * 4 * float(np.prod(experiment.volume_shape, dtype=float)))
         initial = start_volume(args.initial, experiment)
         steps = series.preprocessing(args, experiment)
         projector = Projector(experiment.geometry, experiment.volume_shape, threads=threads)
-        need = memory_need(projector, chosen, len(subsets))
+        need = memory_need(projector, chosen, len(subsets), args.hold_out > 0)
         common.check_memory(need)
         if args.dry_run:
             describe(args, experiment, chosen, steps, subsets, need)
             return 0
         with record.stage("read"):
-            data = load(experiment, projector, steps, progress)
+            data = experiment.load(projector, steps, progress)
         progress.close()
         describe(args, experiment, chosen, steps, subsets, need)
         band: list[float] = []
 
         def judge(volume: np.ndarray, views: np.ndarray) -> None:
             if experiment.voxel_size > 0:
-                band.extend(band_nccs(experiment, projector, steps, volume, views, args.judge_band))
+                band.extend(experiment.band_nccs(projector, steps, volume, views, args.judge_band, progress))
 
         with record.stage("reconstruct"):
             outcome = methods.reconstruct(data, chosen, hold_out=args.hold_out, initial=initial, judge=judge,
                                           on_progress=progress)
+        progress("judging", 0, 1)
         with record.stage("judge"):
             ncc = data.ncc(outcome.volume, projector.all_views)
         progress.close()
@@ -192,10 +210,12 @@ def run(args: argparse.Namespace) -> int:
                 record.add_input(path)
     with ExitStack() as places:
         folder = places.enter_context(common.together(args.output.parent))
+        progress("writing", 0, 1)
         with record.stage("write"):
             write(folder / args.output.name, experiment, chosen, outcome)
         record.content["performance"].update(record.performance())
         if args.report:
+            progress("report", 0, 1)
             write_report(folder, args, record, experiment, outcome)
         if args.png:
             pictures = places.enter_context(common.together(args.png.parent))
@@ -203,6 +223,7 @@ def run(args: argparse.Namespace) -> int:
                 pictures / args.png.name, {chosen.method: outcome.volume}, voxel_size=experiment.voxel_size,
                 plane="xy", matter_high=args.invert or not (steps.normalize or steps.log))
         record.write(common.beside(folder / args.output.name, ".json"))
+        progress.close()
     quality = record.content["quality"]
     held = quality["ncc_held_out"]
     common.say(f"{args.output}: NCC with the views {quality['ncc_fitted']:.4f}"
@@ -227,13 +248,15 @@ def subset_sizes(args: argparse.Namespace, experiment: Experiment, chosen: metho
     return [len(views) for views in chosen.partition(geometry, np.arange(len(geometry))).subsets]
 
 
-def memory_need(projector: Projector, chosen: methods.Options, subset_count: int) -> int:
+def memory_need(projector: Projector, chosen: methods.Options, subset_count: int, hold_out: bool) -> int:
     """Bytes of the views and of the volumes that the method holds at a time."""
     volumes = 5  # the volume, its update, column weights, and scratch
     if chosen.needs_partition:
         volumes += 3 + (subset_count if chosen.method == "dm-sirt" else 0)
+    if hold_out:
+        volumes += 2  # the best so far, and the one in work
     column_weights = min(subset_count * projector.volume_bytes, TiltData.COLUMN_CACHE_BYTES)
-    return projector.data_bytes + volumes * projector.volume_bytes + column_weights
+    return INTERPRETER_BYTES + projector.data_bytes + volumes * projector.volume_bytes + column_weights
 
 
 def start_volume(path: Path | None, experiment: Experiment) -> np.ndarray | None:
@@ -243,35 +266,6 @@ def start_volume(path: Path | None, experiment: Experiment) -> np.ndarray | None
     if volume.shape != experiment.volume_shape:
         raise InputError(f"{path}: expected a volume of {experiment.volume_shape} voxels (z, y, x), got {volume.shape}")
     return volume
-
-
-def load(experiment: Experiment, projector: Projector, steps: Preprocessing, progress) -> TiltData:
-    """Every view, one at a time: read, preprocessed, warped to its base plane."""
-    data = TiltData(projector)
-    for view in range(len(projector)):
-        data.set_view(view, *experiment.view(view, steps))
-        progress("reading views", view + 1, len(projector))
-    seen = data.row_weights.any(axis=(1, 2))
-    if not seen.any():
-        raise InputError(f"{experiment.stacks[0].header.path}: no pixel of any view sees the volume; check --size, "
-                         "--z-shift and the alignment's shifts")
-    if not seen.all():
-        warnings.warn(f"{np.count_nonzero(~seen)} of {seen.size} views see nothing of the volume; check --size, "
-                      "--z-shift and the alignment's shifts", stacklevel=2)
-    return data
-
-
-def band_nccs(experiment, projector, steps, volume, views, band) -> list[float]:
-    """Correlation of each view with its prediction in a band of resolution, beads and what lies outside masked."""
-    nccs = []
-    for view in views:
-        image, used = experiment.view(view, steps)
-        predicted = projector.forward(volume, np.array([view]))[0]
-        seen = projector.detector_field(view)
-        if used is not None:
-            seen &= used
-        nccs.append(evaluation.band_ncc(image, predicted, seen, experiment.voxel_size, *band))
-    return nccs
 
 
 def mean_of_finite(values: np.ndarray) -> float:
@@ -289,7 +283,7 @@ def add_results(record, experiment, projector, outcome, ncc, band, args, steps) 
         "ncc_fitted": mean_of_finite(ncc),
         "ncc_held_out": mean_of_finite(outcome.held_out_ncc) if held else None,
         "ncc_held_out_band": float(np.mean(band)) if band else None,
-        "band_angstrom": list(args.judge_band) if band else None,
+        "band_angstrom": evaluation.measurable_band(args.judge_band, experiment.voxel_size) if band else None,
         "views": [
             {"stack": int(geometry.stacks[view]), "view": int(geometry.sections[view]),
              "tilt": float(geometry.tilts[view]), "ncc": held.get(view, float(ncc[view])), "held_out": view in held}
@@ -335,7 +329,8 @@ def describe(args, experiment: Experiment, chosen: methods.Options, steps: Prepr
     common.say(f"hand: {experiment.hand}", args, level=level)
     on = [name for name, value in vars(steps).items()
           if value and name != "counts" and (name != "binning" or value > 1)]
-    common.say(f"preprocessing: {', '.join(on) or 'none'}", args, level=level)
+    if on or args.dry_run or args.verbose:
+        common.say(f"preprocessing: {', '.join(on) or 'none'}", args)
     if subsets:
         common.say(f"{len(subsets)} subsets of {min(subsets)} to {max(subsets)} views", args, level=level)
     common.say(f"about {need / 1e9:.2f} GB of memory; {nx * ny * nz * len(geometry) / 1e9:.3f} G voxel-views per "
