@@ -205,3 +205,16 @@ def test_few_electrons_per_pixel_are_counts_too(rng):
     blob = np.zeros((128, 128), np.float32)
     blob[40:80, 30:90] = 5
     assert not counts_electrons(blob)
+
+
+def test_clipping_leaves_what_is_larger_than_a_hit(rng):
+    """Dense dots of a specimen lie far outside the noise, but are no X-rays."""
+    image = rng.normal(100, 1, (60, 60)).astype(np.float32)
+    v, u = np.indices(image.shape)
+    image += 90 * np.exp(-((u - 20) ** 2 + (v - 30) ** 2) / (2 * 2.5**2)).astype(np.float32)
+    spoiled = image.copy()
+    spoiled[50, 50] = spoiled[50, 51] = 1e4
+    clipped = clip_outliers(spoiled, 8)
+    assert clipped[50, 50] < 110 and clipped[50, 51] < 110
+    centre = np.hypot(u - 20, v - 30) < 4
+    np.testing.assert_array_equal(clipped[centre], image[centre])
