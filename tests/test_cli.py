@@ -441,7 +441,8 @@ def test_a_transform_to_the_common_frame(tmp_path):
 
 
 def test_simulate_writes_stacks_angles_and_truth(simulated):
-    names = {"axis_000.mrc", "axis_000.tlt", "axis_090.mrc", "axis_090.tlt", "truth.mrc", "simulation.json"}
+    names = {"axis_000.mrc", "axis_000.tlt", "axis_090.mrc", "axis_090.tlt", "truth.mrc", "simulation.json",
+             "simulation.html"}
     assert {path.name for path in simulated.iterdir()} == names
     with open_stack(simulated / "axis_090.mrc") as stack:
         assert len(stack) == 13 and stack.image_shape == (32, 32)

@@ -264,6 +264,13 @@ def test_a_series_is_the_same_for_any_memory_and_differs_between_seeds():
     assert not np.array_equal(series(cell, 2, seed=(5, 1)), series(cell, 2, seed=(5, 2)))
 
 
+@pytest.mark.parametrize("snr, memory, counts", [(2, 1 << 30, range(1, 12)), (2, 0, range(1, 12)), (0, 1 << 30, ())])
+def test_the_pass_for_the_variance_is_counted(snr, memory, counts):
+    calls = []
+    series(cell_phantom(48, 16), snr, memory=memory, on_projected=calls.append)
+    assert calls == list(counts)
+
+
 def test_noise_added_to_a_stack(rng):
     images = rng.uniform(0, 1, (4, 60, 60)).astype(np.float32)
     noisy = add_noise(images, 0.5, np.random.default_rng(1))

@@ -31,7 +31,9 @@ class Serial:
     size = 1
 
     def share(self, items: Items) -> Items:
+        """All of `items`, as they are."""
         return items
 
     def sum(self, array: np.ndarray) -> np.ndarray:
+        """`array` itself: there is nothing to add."""
         return array

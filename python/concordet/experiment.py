@@ -225,6 +225,7 @@ class Experiment:
 
     @property
     def origin(self) -> tuple[float, float, float]:
+        """(x, y, z) of the volume's first voxel, angstrom from the tilt axis; zeros where the voxel size is unknown."""
         x, y, z = (-index * self.voxel_size for index in self.axis_voxel)
         return x, y, z
 
@@ -327,6 +328,7 @@ def sidecar(stack: Path) -> Path:
 
 
 def warn_of_unknown_pixel_size(experiment: Experiment) -> None:
+    """Warn where neither the first stack's header nor the user gives a pixel size, so that outputs have none."""
     if experiment.voxel_size == 0:
         warnings.warn(f"{experiment.stacks[0].header.path}: the pixel size is not in the header; "
                       "give --voxel-size to have it in the outputs", stacklevel=2)

@@ -37,11 +37,13 @@ def centre_offset(n: ArrayLike, centre: Centre = "imod") -> np.ndarray:
 
 
 def rotation_x(degrees: float) -> np.ndarray:
+    """Active rotation about x, (3, 3) acting on columns (x, y, z): a positive angle takes y towards z."""
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
 def rotation_z(degrees: float) -> np.ndarray:
+    """Active rotation about z, (3, 3) acting on columns (x, y, z): a positive angle takes x towards y."""
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 

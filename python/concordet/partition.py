@@ -31,6 +31,7 @@ class ViewPartition:
 
 
 def default_subset_count(views: int) -> int:
+    """Subsets of about `VIEWS_PER_SUBSET` views each; at least 1."""
     return max(1, round(views / VIEWS_PER_SUBSET))
 
 

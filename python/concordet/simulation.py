@@ -10,7 +10,7 @@ in pixels from the centre pixel, given as the 2 x 4 matrix [A | c | d].
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -375,8 +375,7 @@ def cell_phantom(size: int, thickness: int, seed: int = 0) -> Phantom:
 
     def globule(p):
         # Two unequal lobes, as a ribosome's subunits.
-        radius = rng.uniform(3.0, 4.0) * unit
-        rotation = build.rotation()
+        radius, rotation = rng.uniform(3.0, 4.0) * unit, build.rotation()
         up = radius * rotation[:, 2]
 
         def draw():
@@ -385,8 +384,7 @@ def cell_phantom(size: int, thickness: int, seed: int = 0) -> Phantom:
         return np.array([[*p, radius]]), draw
 
     def protein(p):
-        radius = rng.uniform(1.2, 2.0) * unit
-        rotation = build.rotation()
+        radius, rotation = rng.uniform(1.2, 2.0) * unit, build.rotation()
         axes, density = radius * np.array([1.0, *rng.uniform(0.7, 1.0, 2)]), rng.uniform(0.8, 1.2)
         return np.array([[*p, radius]]), lambda: build.add(p, axes, density, rotation)
 
@@ -544,17 +542,16 @@ def add_noise(images: np.ndarray, snr: float, rng: np.random.Generator) -> np.nd
 
 
 def simulate_series(specimen: Phantom | MapPhantom, view_maps: np.ndarray, image_shape: Sequence[int], *,
-                    snr: float = 0, seed: int | Sequence[int] = 0, supersampling: int = 2,
-                    memory: int = 1 << 30) -> Iterator[tuple[int, np.ndarray]]:
+                    snr: float = 0, seed: int | Sequence[int] = 0, supersampling: int = 2, memory: int = 1 << 30,
+                    on_projected: Callable[[int], None] | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """The views of a tilt series, one at a time, with noise.
 
     view_maps     (view, 2, 4)
     image_shape   (v, u), pixels
     snr           variance of the signal over the whole series / variance of the noise; 0: no noise
-    seed          each view's noise depends on (seed, view) alone; give every axis a seed of its own, such as
-                  (seed, axis)
-    memory        bytes of clean views that may be kept until the variance is known; beyond it views are
-                  projected twice, with the same result
+    seed          each view's noise depends on (seed, view) alone; give every axis its own, such as (seed, axis)
+    memory        bytes of clean views kept until the variance is known; the rest are projected twice, to one result
+    on_projected  called with 1, 2, ..., the views projected for the variance; with SNR 0, which needs none, never
     Yields (view index, (v, u) float32), in order.
     """
     image_shape = _positive_shape(image_shape, 2, "image")
@@ -563,10 +560,10 @@ def simulate_series(specimen: Phantom | MapPhantom, view_maps: np.ndarray, image
         raise InputError(f"view maps: expected shape (views, 2, 4), got {view_maps.shape}")
     if not (np.isfinite(snr) and snr >= 0):
         raise InputError(f"SNR: expected a number >= 0 (0: no noise), got {snr}")
-    return _simulate(specimen, view_maps, image_shape, snr, seed, supersampling, memory)
+    return _simulate(specimen, view_maps, image_shape, snr, seed, supersampling, memory, on_projected)
 
 
-def _simulate(specimen, view_maps, image_shape, snr, seed, supersampling, memory):
+def _simulate(specimen, view_maps, image_shape, snr, seed, supersampling, memory, on_projected):
     if snr == 0:
         for view, view_map in enumerate(view_maps):
             yield view, specimen.project(view_map, image_shape, supersampling)
@@ -580,6 +577,8 @@ def _simulate(specimen, view_maps, image_shape, snr, seed, supersampling, memory
         squares += np.square(image, dtype=np.float64).sum()
         if len(kept) < may_keep:
             kept[view] = image
+        if on_projected:
+            on_projected(view + 1)
     pixels = len(view_maps) * image_shape[0] * image_shape[1]
     sigma = np.float32(_noise_sigma(max(squares / pixels - (sums / pixels) ** 2, 0), snr))
     seeds = [seed] if isinstance(seed, (int, np.integer)) else list(seed)

@@ -11,6 +11,7 @@ import numpy as np
 
 from concordet import __version__, evaluation, geometry, methods, report, simulation
 from concordet.cli import common
+from concordet.cli.simulate import add_volume, origin, view_labels
 from concordet.io import create_stack, write_tilt_angles, write_volume
 from concordet.projection import Projector, TiltData
 from concordet.record import RunRecord
@@ -33,6 +34,7 @@ def add_parser(verbs: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("-o", "--output", type=Path, default=Path("concordet-demo"), metavar="DIR",
                         help="folder for volumes and the report")
+    parser.add_argument("--no-report", dest="report", action="store_false", help="no .html page and no picture")
     common.add_common(parser)
 
 
@@ -40,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     threads = common.threads(args)
     common.check_folder(args.output)
     record = RunRecord("demo", common.plain_arguments(args))
+    add_volume(record, (THICKNESS, SIZE, SIZE), VOXEL_SIZE)
     progress = common.ProgressLines(args)
     common.say(f"simulating a cell of {SIZE} x {SIZE} x {THICKNESS} voxels in {len(AZIMUTHS)} tilt axes, SNR {SNR:g}",
                args)
@@ -70,24 +73,25 @@ def run(args: argparse.Namespace) -> int:
             save(folder / f"{name.lower()}.mrc", outcome.volume, name)
         record.content["quality"] = {row[0]: {"correlation": row[1], "ncc": row[2]} for row in rows}
         record.content["performance"] = record.performance()
-        pictures = {"truth": truth, **volumes}
-        report.write_report(
-            folder / "report.html", title="Concordet demo: one cell, four tilt axes, four reconstructions",
-            summary=[("Specimen", f"a simulated cell, {SIZE} x {SIZE} x {THICKNESS} voxels of {VOXEL_SIZE:g} Å"),
-                     ("Views", f"{len(AZIMUTHS)} axes, ±60° every {STEP:g}°: {len(views)} views, SNR {SNR:g}"),
-                     ("Time", f"{record.content['performance']['seconds']:.1f} s")],
-            sections=[
-                report.slices(pictures, voxel_size=VOXEL_SIZE, truth="truth"),
-                report.ncc_bars({row[0]: row[1] for row in rows}, caption="Pearson, central 80 % of every axis."),
-                report.ncc_against_tilt(curves, stacks=[f"axis at {azimuth:g}°" for azimuth in AZIMUTHS]),
-                report.table("Figures", ["method", "correlation with the truth", "NCC with the views", "iterations",
-                                         "time (s)"], rows),
-                report.history(residuals, logarithmic=True),
-                report.parameters({name: vars(options) for name, options in ROWS.items()}),
-            ])
-        report.picture(folder / "slices.png", pictures, voxel_size=VOXEL_SIZE, truth="truth", plane="ortho")
+        if args.report:
+            pictures = {"truth": truth, **volumes}
+            report.write_report(
+                folder / "report.html", title="Concordet demo: one cell, four tilt axes, four reconstructions",
+                summary=[("Specimen", f"a simulated cell, {SIZE} x {SIZE} x {THICKNESS} voxels of {VOXEL_SIZE:g} Å"),
+                         ("Views", f"{len(AZIMUTHS)} axes, ±60° every {STEP:g}°: {len(views)} views, SNR {SNR:g}"),
+                         ("Time", f"{record.content['performance']['seconds']:.1f} s")],
+                sections=[
+                    report.slices(pictures, voxel_size=VOXEL_SIZE, truth="truth"),
+                    report.ncc_bars({row[0]: row[1] for row in rows}, caption="Pearson, central 80 % of every axis."),
+                    report.ncc_against_tilt(curves, stacks=[f"axis at {azimuth:g}°" for azimuth in AZIMUTHS]),
+                    report.table("Figures", ["method", "correlation with the truth", "NCC with the views", "iterations",
+                                             "time (s)"], rows),
+                    report.history(residuals, logarithmic=True),
+                    report.parameters({name: vars(options) for name, options in ROWS.items()}),
+                ])
+            report.picture(folder / "slices.png", pictures, voxel_size=VOXEL_SIZE, truth="truth", plane="ortho")
         record.write(folder / "demo.json")
-    common.say(f"look at {args.output / 'report.html'}", args)
+    common.say(f"look at {args.output / 'report.html' if args.report else args.output}", args)
     return 0
 
 
@@ -95,7 +99,7 @@ def save(path: Path, volume: np.ndarray, what: str) -> None:
     """A volume of the demo: the specimen's origin is the centre voxel."""
     labels = [f"Concordet {__version__} demo: {what}", geometry.AXES_LABEL, "hand: true"]
     write_volume(path, volume, voxel_size=VOXEL_SIZE, labels=labels,
-                 origin=(-(SIZE // 2) * VOXEL_SIZE, -(SIZE // 2) * VOXEL_SIZE, -(THICKNESS // 2) * VOXEL_SIZE))
+                 origin=origin(volume.shape, VOXEL_SIZE))
 
 
 def simulate(seed: int, threads: int, folder: Path) -> tuple[np.ndarray, TiltData]:
@@ -109,7 +113,8 @@ def simulate(seed: int, threads: int, folder: Path) -> tuple[np.ndarray, TiltDat
     data = TiltData(Projector(geometry.joined(series), truth.shape, threads=threads))
     for axis, one in enumerate(series):
         path = folder / f"axis_{AZIMUTHS[axis]:03.0f}.mrc"
-        with create_stack(path, (len(tilts), SIZE, SIZE), voxel_size=VOXEL_SIZE) as stack:
+        with create_stack(path, (len(tilts), SIZE, SIZE), voxel_size=VOXEL_SIZE,
+                          labels=view_labels(AZIMUTHS[axis])) as stack:
             for view, image in simulation.simulate_series(cell, one.maps, (SIZE, SIZE), snr=SNR, seed=(seed, axis)):
                 stack.write(image)
                 data.set_view(axis * len(tilts) + view, image)

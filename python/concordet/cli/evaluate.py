@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from concordet.cli import common, series
 from concordet.errors import InputError
 from concordet.io import read_volume
 from concordet.projection import Projector, as_volume
-from concordet.record import as_json
+from concordet.record import RunRecord, as_json
 
 
 def add_parser(verbs: Any) -> None:
@@ -120,7 +121,7 @@ def against_views(args: argparse.Namespace, volume: np.ndarray) -> int:
     seen = [view["ncc"] for view in views if np.isfinite(view["ncc"])]
     figures = {"ncc": float(np.mean(seen)) if seen else 0.0, "band_angstrom": band, "views": views}
     sections = [report.ncc_against_tilt({"volume": views}, stacks=[path.name for path in args.against])]
-    return _give(args, figures, f"{args.volume.name} against its views", sections)
+    return _give(args, figures, f"{args.volume.name} against its views", sections, experiment.files)
 
 
 def run_fsc(args: argparse.Namespace) -> int:
@@ -148,7 +149,12 @@ def _check_outputs(args: argparse.Namespace, inputs: list[Path | None]) -> None:
     common.refuse_inputs(places, inputs)
 
 
-def _give(args: argparse.Namespace, figures: dict[str, Any], title: str, sections: list) -> int:
+def _give(args: argparse.Namespace, figures: dict[str, Any], title: str, sections: list,
+          files: Iterable[Path] | None = None) -> int:
+    """Figures to the JSON file, with what they come from, or to stdout; and the page.
+
+    files   every file read (default: those that the flags name)
+    """
     with ExitStack() as places:
         if args.report:
             summary = [(name.replace("_", " "), f"{value:.4g}") for name, value in figures.items()
@@ -156,7 +162,26 @@ def _give(args: argparse.Namespace, figures: dict[str, Any], title: str, section
             page = places.enter_context(common.together(args.report.parent)) / args.report.name
             report.write_report(page, title=title, summary=summary, sections=sections)
         if args.output:
-            common.write_json(args.output, figures)
+            common.write_json(args.output, {**_provenance(args, files), **figures})
     if not args.output:
         print(as_json(figures))
     return 0
+
+
+def _provenance(args: argparse.Namespace, files: Iterable[Path] | None) -> dict[str, Any]:
+    """Program, command, parameters and inputs with their checksums, each file once."""
+    record = RunRecord(f"evaluate {args.kind}", common.plain_arguments(args))
+    for path in dict.fromkeys([*_named_files(args), *(files or ())]):
+        record.add_input(path)
+    return {name: record.content[name] for name in ("program", "version", "verb", "command", "python", "machine",
+                                                    "parameters", "inputs")}
+
+
+def _named_files(args: argparse.Namespace) -> Iterator[Path]:
+    """The files that the flags name, outputs aside; --x-tilt takes angles too, and 'none' stands for no file."""
+    for name, value in vars(args).items():
+        if name in ("output", "report"):
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            if (isinstance(one, Path) or (name == "x_tilt" and one)) and Path(one).is_file():
+                yield Path(one)
