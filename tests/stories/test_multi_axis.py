@@ -15,8 +15,9 @@ from concordet.io import open_stack, read_angles, read_volume
 from concordet.projection import Projector, TiltData
 
 SEEDS = (0, 1, 2)
-# Axes: subsets, of about five views as in the case, but 32 at most.
-SMALL = {2: 8, 8: 32, 16: 32}
+# Other numbers of axes: by how much averaging 32 subsets falls behind. With 16 axes a subset holds half an axis and
+# half of the next, so what it sees alone is less wrong: 0.050 to 0.055 were seen, against 0.08 to 0.13 with 2 to 8.
+OTHER_AXES = {2: 0.08, 8: 0.08, 16: 0.04}
 
 
 @dataclass
@@ -81,9 +82,9 @@ def simulations(data_root, tmp_path_factory):
 
     for seed in SEEDS:
         start(f"seed {seed}", [0, 45, 90, 135], "--size", 128, "--nz", 32, "--step", 3, "--seed", seed)
-    for count in SMALL:
-        axes = [round(180 * i / count) for i in range(count)]
-        start(f"{count} axes", axes, "--size", 64, "--nz", 16, "--step", 6, "--objects", 30, "--seed", 1)
+    for count in OTHER_AXES:
+        axes = [180 * i / count for i in range(count)]
+        start(f"{count} axes", axes, "--size", 128, "--nz", 32, "--step", 3, "--seed", 0)
 
     def ready(name):
         process, folder, axes = running[name]
@@ -120,12 +121,12 @@ def test_a_larger_relaxation_saves_four_fifths_of_the_iterations(four_axes):
     assert fast.ncc >= full.ncc
 
 
-@pytest.mark.parametrize("count", SMALL)
+@pytest.mark.parametrize("count", OTHER_AXES)
 def test_any_number_of_axes_goes_the_same_way(simulations, count):
     case = simulations(f"{count} axes")
     assert len(np.unique(case.geometry.stacks)) == count
-    figures = case.compare(SMALL[count])
+    figures = case.compare(subsets=32)
     full, dm, combined = figures["full"], figures["consensus"], figures["combined"]
     assert dm.correlation == pytest.approx(full.correlation, abs=0.02)
-    assert dm.ncc == pytest.approx(full.ncc, abs=0.01)
-    assert combined.correlation < dm.correlation - 0.03
+    assert dm.ncc == pytest.approx(full.ncc, abs=0.003)
+    assert combined.correlation <= full.correlation - OTHER_AXES[count]
