@@ -198,3 +198,34 @@ def test_pixels_under_a_mask_do_not_count():
         clean.set_view(view, image, mask)
         spoiled.set_view(view, np.where(mask > 0, image, 1e3).astype(np.float32), mask)
     np.testing.assert_array_equal(reconstruction.sirt(clean, iterations=4), reconstruction.sirt(spoiled, iterations=4))
+
+
+class TwoRanks:
+    """A context of two ranks run one after the other: what each would add is summed by hand."""
+
+    size = 2
+
+    def __init__(self, rank, parts):
+        self.rank, self.parts = rank, parts
+
+    def share(self, items):
+        return items[self.rank :: 2]
+
+    def sum(self, array):
+        self.parts.append(array.copy())
+        return array
+
+
+def test_ranks_share_views_and_sum_updates(cell):
+    """The back-projected residuals of two ranks add up to the serial one's: nothing is counted twice or left out."""
+    data, _ = cell
+    volume = reconstruction.sirt(data, iterations=2)
+    views = data.projector.all_views
+    serial, share = np.zeros_like(volume), as_volume(np.zeros(volume.shape))
+    whole = reconstruction.back_project_residual(data, volume, views, share, reconstruction.Serial())
+    serial[...] = share
+    parts = []
+    for rank in (0, 1):
+        reconstruction.back_project_residual(data, volume, views, share, TwoRanks(rank, parts))
+    np.testing.assert_allclose(parts[0] + parts[2], serial, atol=1e-5 * np.abs(serial).max())
+    assert parts[1] + parts[3] == pytest.approx(whole, rel=1e-9)

@@ -188,14 +188,14 @@ def solve(
             context=context, **common)
     elif method == "cgls":
         progress(0)
-        volume = reconstruction.cgls(data, views=views, iterations=steps, **common)
+        volume = reconstruction.cgls(data, views=views, iterations=steps, context=context, **common)
     else:
         subsets = options.partition(data.projector.geometry, views)
         if method == "os-sirt":
             progress(0)
             volume = reconstruction.os_sirt(
                 data, subsets, iterations=steps, relaxation=relaxation, positivity=options.positivity,
-                **common)
+                context=context, **common)
         elif method == "direct-combine":
             total = len(subsets)
             progress(0)

@@ -266,11 +266,11 @@ class TiltData:
         np.divide(met, columns, out=columns)
         return columns
 
-    def cached_column_weights(self, views: np.ndarray) -> np.ndarray:
+    def cached_column_weights(self, views: np.ndarray, context=None) -> np.ndarray:
         """`column_weights`, remembered per subset while the memory allowed for it lasts."""
         key = views.tobytes()
         if key not in self._column_cache:
-            weights = self.column_weights(views)
+            weights = self.column_weights(views, context)
             held = sum(volume.nbytes for volume in self._column_cache.values())
             if held + weights.nbytes > self.COLUMN_CACHE_BYTES:
                 return weights

@@ -47,6 +47,17 @@ def collect(fits: list[Fit]) -> OnIteration:
     return keep
 
 
+def back_project_residual(
+    data: TiltData, volume: np.ndarray, views: np.ndarray, update: np.ndarray, context: Context
+) -> float:
+    """update <- W^T R (p - W x) over `views`, shared among the ranks; returns |R^1/2 (p - W x)|^2."""
+    update[...] = 0
+    weighted_residual = np.array([data.back_project_residual(volume, context.share(views), update)])
+    context.sum(update)
+    context.sum(weighted_residual)
+    return float(weighted_residual[0])
+
+
 def check_relaxation(relaxation: float) -> None:
     if not 0 < relaxation < 2:
         raise InputError(f"relaxation: expected 0 < lambda < 2 (SIRT diverges outside), got {relaxation}")
@@ -142,9 +153,7 @@ def sirt(
         column_weights = data.column_weights(views, context)
     update = zeros_volume(data.projector.volume_shape)
     for iteration in range(iterations):
-        update[...] = 0
-        weighted_residual = data.back_project_residual(volume, context.share(views), update)
-        context.sum(update)
+        weighted_residual = back_project_residual(data, volume, views, update, context)
         change, norm = data.relax(volume, update, column_weights, relaxation, positivity)
         fit = Fit(weighted_residual, np.sqrt(change / norm) if norm > 0 else 0.0)
         if on_iteration and on_iteration(iteration, volume, fit):
@@ -164,17 +173,23 @@ def os_sirt(
     positivity: bool = False,
     tolerance: float = 0.0,
     on_iteration: OnIteration | None = None,
+    context: Context | None = None,
 ) -> np.ndarray:
-    """Ordered-subsets SIRT: one SIRT step on each subset in turn; `iterations` passes over all subsets."""
+    """Ordered-subsets SIRT: one SIRT step on each subset in turn; `iterations` passes over all subsets.
+
+    Parameters as in `sirt`; the ranks share the views of each subset.
+    """
     check_relaxation(relaxation)
     check_iterations(iterations)
+    context = context or Serial()
     volume = data.start(initial)
     for iteration in range(iterations):
         before = volume.copy()
         fits: list[Fit] = []
         for views in partition.subsets:
             sirt(data, iterations=1, relaxation=relaxation, views=views, positivity=positivity, volume=volume,
-                 column_weights=data.cached_column_weights(views), on_iteration=collect(fits))
+                 column_weights=data.cached_column_weights(views, context), on_iteration=collect(fits),
+                 context=context)
         before -= volume
         norm = np.linalg.norm(volume)
         fit = Fit(sum(one.weighted_residual for one in fits), float(np.linalg.norm(before) / norm) if norm > 0 else 0.0)
@@ -191,26 +206,29 @@ def cgls(
     initial: np.ndarray | None = None,
     tolerance: float = 0.0,
     on_iteration: OnIteration | None = None,
+    context: Context | None = None,
 ) -> np.ndarray:
     """Conjugate gradients on the least-squares problem of SIRT: minimise |R^1/2 (p - W x)|^2, preconditioned by C.
 
     Semi-convergent: about ten iterations do what SIRT does in a hundred, and many more fit the noise.
+    Parameters as in `sirt`. Source: Hestenes and Stiefel, J. Res. NBS 49, 409, 1952, in the form for normal equations.
     """
     check_iterations(iterations)
+    context = context or Serial()
     views = data.projector.all_views if views is None else views
     shape = data.projector.volume_shape
-    column_weights = data.column_weights(views)
+    column_weights = data.column_weights(views, context)
     volume, direction, gradient, along = data.start(initial), *(zeros_volume(shape) for _ in range(3))
     right_side = zeros_volume(shape)  # W^T R p
-    data.back_project_residual(direction, views, right_side)
-    residual = data.back_project_residual(volume, views, gradient)
+    back_project_residual(data, direction, views, right_side, context)
+    residual = back_project_residual(data, volume, views, gradient, context)
     direction[...] = column_weights * gradient
     first_slope = slope = np.vdot(gradient, direction)
     for iteration in range(iterations):
         if not slope > SMALLEST_SLOPE * first_slope:
             break  # converged to what single precision can tell
-        along[...] = 0  # becomes W^T R W direction = W^T R p - W^T R (p - W direction)
-        data.back_project_residual(direction, views, along)
+        # W^T R W direction = W^T R p - W^T R (p - W direction)
+        back_project_residual(data, direction, views, along, context)
         np.subtract(right_side, along, out=along)
         curvature = np.vdot(direction, along)
         if not curvature > 0:
@@ -221,8 +239,7 @@ def cgls(
             gradient -= step * along
             residual -= step * slope  # |R^1/2 (p - W x)|^2 falls by slope^2 / (direction . along)
         else:
-            gradient[...] = 0
-            residual = data.back_project_residual(volume, views, gradient)
+            residual = back_project_residual(data, volume, views, gradient, context)
         norm = np.linalg.norm(volume)
         fit = Fit(residual, float(step * np.linalg.norm(direction) / norm) if norm > 0 else 0.0)
         if (on_iteration and on_iteration(iteration, volume, fit)) or fit.relative_change < tolerance:
