@@ -307,7 +307,7 @@ def test_row_weights_are_inverse_ray_sums_of_the_pixels_used():
     np.testing.assert_array_equal(data.images[0] > 0, data.row_weights[0] > 0)
 
 
-def test_column_weights_are_inverse_column_sums(rng):
+def test_column_weights_are_inverse_column_sums_of_a_twentieth_of_the_views_at_least(rng):
     projector = Projector(GEOMETRIES["45 degrees"], EVEN)
     data = TiltData(projector)
     for view in projector.all_views:
@@ -317,7 +317,8 @@ def test_column_weights_are_inverse_column_sums(rng):
     columns = projector.shear_adjoint(used, views, zeros_volume(EVEN))
     weights = data.column_weights(views)
     met = columns > 1e-3
-    np.testing.assert_allclose(weights[met], 1 / columns[met], rtol=1e-6)
+    np.testing.assert_allclose(weights[met], 1 / np.maximum(columns[met], 3 / 20), rtol=1e-6)
+    assert np.mean(columns[met] > 3 / 20) > 0.95
     assert not weights[~met].any()
     np.testing.assert_array_equal(data.cached_column_weights(views), weights)
     assert data.cached_column_weights(views) is data.cached_column_weights(views.copy())
