@@ -26,11 +26,12 @@ def test_stages_add_up_and_survive_a_failure():
     record = RunRecord("x", {})
     for _ in range(2):
         with record.stage("wait"):
-            time.sleep(0.02)
+            time.sleep(0.1)
     with pytest.raises(KeyError), record.stage("fail"):
         raise KeyError
-    assert 0.04 <= record.content["stages"]["wait"]["seconds"] < 1
-    assert record.content["stages"]["wait"]["cpu_seconds"] < 0.02
+    assert 0.2 <= record.content["stages"]["wait"]["seconds"] < 2
+    # Not 0: threads of libraries may still be winding down from the test before.
+    assert record.content["stages"]["wait"]["cpu_seconds"] < 0.1
     assert "fail" in record.content["stages"]
 
 
