@@ -18,7 +18,7 @@ namespace {
 constexpr double largest_radius = 0.70711;    // the corner of the band
 constexpr std::int64_t largest_table = 1 << 27;    // weights, 512 MiB
 
-/// Weights on a polar grid of lateral frequencies, (view, angle, radius); bilinear between.
+/// Weights of some of the views on a polar grid of lateral frequencies, (own view, angle, radius); bilinear between.
 ///
 /// The weight changes over 1 / (nz |s|) in frequency and angle: 128 radii and 256 angles of the half plane
 /// per 64 slices keep it within 0.6 % root mean square.
@@ -26,17 +26,17 @@ struct WeightTable {
     int radii, angles;
     std::vector<float> values;
 
-    const float* of(std::int64_t view) const { return &values[static_cast<std::size_t>(view) * angles * radii]; }
+    float* of(std::int64_t own) { return &values[static_cast<std::size_t>(own) * angles * radii]; }
     float at(const float* weights, double kx, double ky) const;
 };
 
-WeightTable weight_table(View<const double, 2> shears, int thickness, int team) {
-    const std::int64_t views = shears.shape[0];
+WeightTable weight_table(View<const double, 2> shears, View<const std::int64_t, 1> own, int thickness, int team) {
+    const std::int64_t views = shears.shape[0], count = own.shape[0];
     int fineness = std::min((thickness + 63) / 64, 8);
-    while (fineness > 1 && views * fineness * fineness * (128 * 256) > largest_table) --fineness;
+    while (fineness > 1 && count * fineness * fineness * (128 * 256) > largest_table) --fineness;
     WeightTable table{128 * fineness, 256 * fineness, {}};
     const int radii = table.radii, angles = table.angles;
-    table.values.resize(static_cast<std::size_t>(views * angles * radii));
+    table.values.resize(static_cast<std::size_t>(count * angles * radii));
 #pragma omp parallel for schedule(dynamic, 4) num_threads(team)
     for (int angle = 0; angle < angles; ++angle) {
         const double phi = std::numbers::pi * angle / angles;
@@ -44,19 +44,24 @@ WeightTable weight_table(View<const double, 2> shears, int thickness, int team) 
         for (std::int64_t view = 0; view < views; ++view)
             slopes.emplace_back(shears(view, 0) * std::cos(phi) + shears(view, 1) * std::sin(phi), view);
         std::sort(slopes.begin(), slopes.end());
+        std::vector<std::int64_t> place(static_cast<std::size_t>(views));
         std::vector<double> sums(static_cast<std::size_t>(views + 1));
-        for (std::int64_t i = 0; i < views; ++i) sums[i + 1] = sums[i] + slopes[i].first;
-        for (int radius = 0; radius < radii; ++radius) {
-            const double per_slope = thickness * largest_radius * radius / (radii - 1);
-            std::int64_t low = 0, high = 0;    // the views within one width: [low, high)
-            for (std::int64_t i = 0; i < views; ++i) {
-                const double slope = slopes[i].first;
+        for (std::int64_t i = 0; i < views; ++i) {
+            place[slopes[i].second] = i;
+            sums[i + 1] = sums[i] + slopes[i].first;
+        }
+        for (std::int64_t image = 0; image < count; ++image) {
+            const std::int64_t i = place[own(image)];
+            const double slope = slopes[i].first;
+            float* weights = table.of(image) + static_cast<std::ptrdiff_t>(angle) * radii;
+            std::int64_t low = 0, high = views;    // the views within one width, [low, high): fewer as k grows
+            for (int radius = 0; radius < radii; ++radius) {
+                const double per_slope = thickness * largest_radius * radius / (radii - 1);
                 while ((slope - slopes[low].first) * per_slope > 1) ++low;
-                while (high < views && (slopes[high].first - slope) * per_slope <= 1) ++high;
+                while ((slopes[high - 1].first - slope) * per_slope > 1) --high;
                 const auto below = static_cast<double>(i - low), above = static_cast<double>(high - i);
                 const double distance = slope * below - (sums[i] - sums[low]) + (sums[high] - sums[i]) - slope * above;
-                const double share = below + above - per_slope * distance;
-                table.values[(slopes[i].second * angles + angle) * radii + radius] = static_cast<float>(1 / share);
+                weights[radius] = static_cast<float>(1 / (below + above - per_slope * distance));
             }
         }
     }
@@ -94,7 +99,7 @@ void weigh_views(View<float, 3> images, View<const double, 2> all_shears, View<c
     require(window.shape[0] >= 2, "the window needs at least two values, got ", window.shape[0]);
     require(thickness >= 1, "thickness must be at least 1, got ", thickness);
     const int team = thread_count(threads);
-    const auto table = weight_table(all_shears, thickness, team);
+    auto table = weight_table(all_shears, own, thickness, team);
     const auto height = static_cast<int>(images.shape[1]), width = static_cast<int>(images.shape[2]);
     // A fifth of the extent as padding: the filter's tails fall with the square of the distance.
     const int rows = fast_length(height + height / 5 + 8), columns = fast_length(width + width / 5 + 8);
@@ -112,7 +117,7 @@ void weigh_views(View<float, 3> images, View<const double, 2> all_shears, View<c
             Eigen::Matrix2d map;
             map << maps(image, 0, 0), maps(image, 0, 1), maps(image, 1, 0), maps(image, 1, 1);
             const Eigen::Matrix2d to_detector = map.inverse().transpose();    // of frequencies
-            const float* weights = table.of(own(image));
+            const float* weights = table.of(image);
             for (int row = 0; row < rows; ++row)
                 for (int column = 0; column <= columns / 2; ++column) {
                     const double ky = static_cast<double>(row <= rows / 2 ? row : row - rows) / rows;

@@ -107,7 +107,7 @@ def fbp(
     volume = zeros_volume(projector.volume_shape)
     done = 0
     for group in projector.view_groups(context.share(views)):
-        images = data.images[group] * (data.row_weights[group] > 0)
+        images = data.images[group]  # a copy, 0 where no pixel is used
         projector.weigh(images, group, views, low_pass)
         projector.shear_adjoint(images, group, volume)
         done += len(group)

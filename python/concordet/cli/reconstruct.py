@@ -113,7 +113,7 @@ def add_parser(verbs: Any) -> None:
 def options(args: argparse.Namespace) -> methods.Options:
     """The method's parameters: flags, over the preset, over the method's own defaults."""
     chosen: dict[str, Any] = dict(PAPER) if args.preset == "paper" else {}
-    for name in ("method", "iterations", "relaxation", "subsets", "overlap", "grouping", "inner", "outer", "rho",
+    for name in ("method", "iterations", "subsets", "overlap", "grouping", "inner", "outer", "rho",
                  "tolerance", "filter"):
         value = getattr(args, name)
         if value is not None:
