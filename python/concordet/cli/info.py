@@ -14,11 +14,14 @@ from concordet.errors import InputError
 from concordet.io import (
     ALIGNMENT_ENDINGS,
     IMAGE_ENDINGS,
+    is_particle_star,
     open_stack,
     read_alignment,
     read_angles,
     read_header,
     read_mdoc,
+    read_particles,
+    read_star,
     read_transforms,
     read_volume_transform,
     read_x_tilts,
@@ -100,6 +103,26 @@ def describe_alignment(path: Path) -> dict[str, Any]:
             "notes": list(found.notes)}
 
 
+def describe_star(path: Path) -> dict[str, Any]:
+    return describe_particles(path) if is_particle_star(read_star(path)) else describe_alignment(path)
+
+
+def describe_particles(path: Path) -> dict[str, Any]:
+    found = read_particles(path, check_files=False)
+    files = {place if isinstance(place, Path) else place[1] for place in found.paths + (found.weight_paths or ())}
+    missing = sum(not file.is_file() for file in files)
+    ctf = found.ctf if found.ctf == "premultiplied" or not missing else "not known without its files"
+    largest = np.abs(found.poses.shifts).max() * found.voxel_size
+    classes = None if found.classes is None else np.unique(found.classes, return_counts=True)
+    return {"kind": f"particles ({found.version})", "particles": len(found),
+            "box (voxels)": found.box or "not known without its files", "voxel size (A)": round(found.voxel_size, 5),
+            "poses": f"shifts to {largest:.5g} A along an axis" if found.has_poses else "none",
+            "classes": "none" if classes is None else {int(k): int(count) for k, count in zip(*classes, strict=True)},
+            "weights": "none" if found.weight_paths is None else f"{len(set(found.weight_paths))} volumes",
+            "data and weights": "no weights" if found.weight_paths is None else ctf,
+            "files missing": f"{missing} of {len(files)}"}
+
+
 def describe_x_tilts(path: Path) -> dict[str, Any]:
     angles = read_x_tilts(path)
     return {"kind": "x-axis tilts", "views": len(angles), "range (degrees)": [float(angles.min()), float(angles.max())]}
@@ -108,7 +131,7 @@ def describe_x_tilts(path: Path) -> dict[str, Any]:
 READERS = {
     **dict.fromkeys(IMAGE_ENDINGS, describe_mrc),
     ".tlt": describe_angles, ".rawtlt": describe_angles, ".mdoc": describe_mdoc,
-    **dict.fromkeys(ALIGNMENT_ENDINGS, describe_alignment),
+    **dict.fromkeys(ALIGNMENT_ENDINGS, describe_alignment), ".star": describe_star,
     ".xf": describe_transforms, ".tltxf": describe_transforms, ".xtilt": describe_x_tilts,
 }
 

@@ -31,7 +31,8 @@ from .mrc import (
     write_volume,
 )
 from .output import IMAGE_ENDINGS, PathLike, atomic_output, check_output
-from .star import Block, RelionTiltSeries, read_relion_tilt_series, read_star
+from .particles import ParticleSet, Place, is_particle_star, read_particles, write_particles
+from .star import Block, RelionTiltSeries, read_relion_tilt_series, read_star, write_star
 from .warp import WarpTiltSeries, read_warp_xml
 
 ANGLE_ENDINGS = (".tlt", ".rawtlt", ".mdoc")
@@ -91,6 +92,8 @@ __all__ = [
     "Mdoc",
     "MdocSection",
     "MrcHeader",
+    "ParticleSet",
+    "Place",
     "RelionTiltSeries",
     "SeriesAlignment",
     "Stack",
@@ -99,12 +102,14 @@ __all__ = [
     "atomic_output",
     "check_output",
     "create_stack",
+    "is_particle_star",
     "open_stack",
     "read_alignment",
     "read_aln",
     "read_angles",
     "read_header",
     "read_mdoc",
+    "read_particles",
     "read_relion_tilt_series",
     "read_star",
     "read_tilt_angles",
@@ -113,6 +118,8 @@ __all__ = [
     "read_volume_transform",
     "read_warp_xml",
     "read_x_tilts",
+    "write_particles",
+    "write_star",
     "write_tilt_angles",
     "write_transforms",
     "write_volume",

@@ -1,8 +1,9 @@
-"""STAR files: a strict general reader, and RELION 5's table of one tilt series."""
+"""STAR files: a strict general reader and writer, and RELION 5's table of one tilt series."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from concordet.errors import InputError
 
 from .alignment import SeriesAlignment, check_angles
 from .imod import read_text
-from .output import PathLike
+from .output import PathLike, atomic_output
 
 _TOKEN = re.compile(r"""'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+)""")
+_BARE = re.compile(r"""(?!data_|loop_)[^\s_#'";]\S*""", re.IGNORECASE)  # needs no quotes anywhere in a line
 _SECTION = re.compile(r"(\d+)@(.+)")
 _ALIGNMENT = ("rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot", "rlnTomoXShiftAngst", "rlnTomoYShiftAngst")
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
@@ -132,6 +134,32 @@ def read_star(path: PathLike) -> dict[str, Block]:
     return blocks
 
 
+def write_star(path: PathLike, blocks: Mapping[str, Mapping[str, str | Sequence[str]]]) -> None:
+    """Write data_ blocks, whole or not at all.
+
+    Parameters
+    ----------
+    path : file
+    blocks : by name; each label -> its value outside a loop, or its values, one per row
+
+    Raises
+    ------
+    InputError, RunError : as `atomic_output`
+    ValueError : columns of different lengths, or a text that the form cannot hold
+    """
+    lines = []
+    for name, entries in blocks.items():
+        lines += ["", f"data_{name}", ""]
+        lines += [f"_{label} {_quoted(value)}" for label, value in entries.items() if isinstance(value, str)]
+        columns = {label: values for label, values in entries.items() if not isinstance(values, str)}
+        if columns:
+            lines += ["loop_", *(f"_{label} #{place}" for place, label in enumerate(columns, start=1))]
+            lines += [" ".join(map(_quoted, row)) for row in zip(*columns.values(), strict=True)]
+        lines.append("")
+    with atomic_output(path) as beside:
+        beside.write_text("\n".join(lines), encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class RelionTiltSeries:
     """RELION 5's table of one tilt series, a row per tilt image; None where the file has no such column.
@@ -226,6 +254,16 @@ def _words(text: str) -> tuple[list[str], bool]:
             first_quoted = match[3] is None
         words.append(next(group for group in match.groups() if group is not None))
     return words, first_quoted
+
+
+def _quoted(value: str) -> str:
+    """`value` as one word of a line."""
+    if _BARE.fullmatch(value):
+        return value
+    for quote in "'\"":
+        if not {quote, "\n", "\r"} & set(value):
+            return quote + value + quote
+    raise ValueError(f"a STAR file cannot hold {value!r}")
 
 
 def _sections(path: Path, names: list[str]) -> np.ndarray | None:
