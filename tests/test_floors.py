@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "python" / "concordet"
 FLOORS = [
-    ["errors", "geometry", "rigid", "partition", "context"],
-    ["resampling", "projection", "wedge", "correlation", "poses", "expectation", "preprocessing", "io"],
+    ["errors", "geometry", "ctf", "rigid", "partition", "context"],
+    ["resampling", "projection", "fourier", "wedge", "correlation", "poses", "expectation", "preprocessing", "io"],
     ["evaluation", "reconstruction", "consensus", "averaging", "simulation", "experiment", "methods"],
     ["multitree", "checkpoint", "progress", "record"],
     ["report"],

@@ -1,7 +1,9 @@
-/// Fourier transforms of real images (pocketfft, in one object built for the baseline instruction set).
+/// Fourier transforms (pocketfft, in one object built for the baseline instruction set).
 #pragma once
 
 #include <complex>
+
+#include "array.hpp"
 
 namespace concordet {
 
@@ -13,5 +15,18 @@ void transform(const float* image, std::complex<float>* spectrum, int height, in
 
 /// The inverse, times `factor`; overwrites `spectrum`.
 void inverse_transform(std::complex<float>* spectrum, float* image, int height, int width, float factor);
+
+/// The low frequencies of a cube, zero-padded to `length` voxels a side:
+///
+///     spectrum(kz + reach, ky + reach, kx) = factor sum_x profile(x) profile(y) profile(z) volume(x)
+///                                            exp(-2 pi i k . (x - n // 2) / length)
+///
+/// volume    (n, n, n), n <= length, x contiguous
+/// profile   (n): a separable weight, such as a gridding correction
+/// spectrum  (2 reach + 1, 2 reach + 1, reach + 1), x contiguous; reach < length
+///
+/// Only lines that hold voxels are transformed, and only lines that are asked for go on to the next axis.
+void transform_cube(View<const float, 3> volume, View<const float, 1> profile, int length, float factor,
+                    View<std::complex<float>, 3> spectrum, int threads);
 
 }  // namespace concordet

@@ -12,15 +12,8 @@ namespace concordet {
 namespace {
 
 const ProjectionLoops& loops() {
-#if defined(__x86_64__)
-    static const ProjectionLoops& chosen = instruction_set() == "avx512" ? projection_loops_avx512()
-                                           : instruction_set() == "avx2" ? projection_loops_avx2()
-                                                                         : projection_loops_baseline();
+    static const ProjectionLoops& chosen = CHOSEN_LOOPS(projection_loops);
     return chosen;
-#else
-    instruction_set();    // refuses an unknown CONCORDET_ISA
-    return projection_loops_baseline();
-#endif
 }
 
 /// Voxels that a slice may be moved by: offsets stay far inside an int.

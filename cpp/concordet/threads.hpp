@@ -17,3 +17,13 @@ std::vector<std::string> available_instruction_sets();
 const std::string& instruction_set();
 
 }  // namespace concordet
+
+/// The table of loops NAME_<set>() for the instruction set in use; declared for every set by its header.
+#if defined(__x86_64__)
+#define CHOSEN_LOOPS(name)                                        \
+    (::concordet::instruction_set() == "avx512" ? name##_avx512() \
+     : ::concordet::instruction_set() == "avx2" ? name##_avx2()   \
+                                                : name##_baseline())
+#else
+#define CHOSEN_LOOPS(name) (::concordet::instruction_set(), name##_baseline())
+#endif

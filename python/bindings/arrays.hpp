@@ -36,7 +36,10 @@ View<T, N> view(const Array<T>& array, const char* name) {
 }
 
 void bind_threads(py::module_& module);
+void bind_fft(py::module_& module);
 void bind_projection(py::module_& module);
+void bind_poses(py::module_& module);
+void bind_correlation(py::module_& module);
 void bind_resampling(py::module_& module);
 void bind_weighting(py::module_& module);
 
