@@ -69,8 +69,8 @@ def test_projection_is_the_line_integral_of_the_density(rng, map_):
 def test_large_and_small_footprints_are_the_same_sum(rng, monkeypatch):
     phantom = handful(rng)
     batched = phantom.project(GENERAL, (30, 31))
-    monkeypatch.setattr("concordet.simulation._BATCH_BOX", 0)
-    monkeypatch.setattr("concordet.simulation._BLOCK", 500)
+    monkeypatch.setattr("concordet.simulation.phantoms._BATCH_BOX", 0)
+    monkeypatch.setattr("concordet.simulation.phantoms._BLOCK", 500)
     np.testing.assert_allclose(phantom.project(GENERAL, (30, 31)), batched, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""concordet simulate: tilt series of a phantom, with their truth, a record and a report."""
+"""concordet simulate: tilt series of a phantom, or subtomograms, with their truth, a record and a report."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from concordet import __version__, geometry, report, simulation
-from concordet.cli import common
+from concordet.cli import common, simulate_subtomograms
 from concordet.errors import InputError
 from concordet.io import create_stack, read_volume, write_tilt_angles, write_volume
 from concordet.record import RunRecord
 
 
 def add_parser(verbs: Any) -> None:
-    top = verbs.add_parser("simulate", help="tilt series with their truth",
+    top = verbs.add_parser("simulate", help="tilt series or subtomograms with their truth",
                            description="Simulate data whose truth is known.")
     kinds = top.add_subparsers(dest="kind", metavar="KIND", required=True)
     parser = kinds.add_parser("tilt-series", help="projections of a phantom along one or more axes",
@@ -39,6 +39,7 @@ def add_parser(verbs: Any) -> None:
                         help="variance of the signal over the variance of the noise; 0: no noise")
     parser.add_argument("--no-report", dest="report", action="store_false", help="no .html page")
     common.add_common(parser)
+    simulate_subtomograms.add_parser(kinds)
 
 
 def phantom(args: argparse.Namespace):

@@ -1,18 +1,9 @@
-"""Simulated tilt series: phantoms whose line integrals are known, any affine views of them, and noise.
-
-A phantom has two methods, `density` (the truth, on voxels) and `project` (one view).  `Phantom` is a sum of
-ellipsoids, projected analytically; `MapPhantom` is a volume of voxels.  Neither shares code with the
-projection engine, so a reconstruction of simulated data is not judged by its own discretisation.
-
-Points are (x, y, z) in voxels from the centre voxel n//2; a view maps a point to (u, v) = A (x, y) + c z + d,
-in pixels from the centre pixel, given as the 2 x 4 matrix [A | c | d].
-"""
+"""Phantoms made of ellipsoids, projected analytically: any few of them, and a small cell."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -22,12 +13,10 @@ from concordet.errors import InputError
 _BATCH_BOX = 64
 # Float64 values of one work array: 256 kB, so that the passes over it stay in the L2 cache.
 _BLOCK = 32768
-# Electrons per cubic angstrom of protein without its hydrogens: a molecule's interior gets a density near 1.
-_PROTEIN_ELECTRONS = 0.4
 
 
 @dataclass(frozen=True)
-class _Ray:
+class Ray:
     """The rays of one view: pixel (u, v) sees the points base_from_image ((u, v) - d) + z direction."""
 
     base_from_image: np.ndarray     # (2, 2), inverse of A
@@ -39,7 +28,7 @@ class _Ray:
         return float(np.linalg.norm(self.direction))
 
     @classmethod
-    def of(cls, view_map: np.ndarray) -> _Ray:
+    def of(cls, view_map: np.ndarray) -> Ray:
         """The rays of `view_map` (2, 4); InputError where they lie in the slices or are not finite."""
         view_map = np.asarray(view_map, dtype=np.float64)
         if view_map.shape != (2, 4):
@@ -88,7 +77,7 @@ class Phantom:
                         over z is `project` of the straight view
         Returns (z, y, x) float32; ellipsoids are cut at the box.
         """
-        nz, ny, nx = _positive_shape(shape, 3, "volume")
+        nz, ny, nx = positive_shape(shape, 3, "volume")
         volume = np.zeros((nz, ny, nx), dtype=np.float32)
         ellipses = self._ellipses(np.eye(2, 4))
         along_z = self.shapes[:, 2, 2]
@@ -124,7 +113,7 @@ class Phantom:
         The chord of an ellipsoid M along a ray D is 2 |D| sqrt((1 - w^T Q w) / (D^T M D)), w from the
         projected centre to the pixel, Q = A^-T E A^-1, E the in-plane part of M - M D (M D)^T / (D^T M D).
         """
-        image_shape = _positive_shape(image_shape, 2, "image")
+        image_shape = positive_shape(image_shape, 2, "image")
         ellipses = self._ellipses(view_map)
         image = np.zeros(image_shape)
         boxes = ellipses.boxes(image_shape)                       # (n, 2 axes v u, 2 ends), unclipped
@@ -160,7 +149,7 @@ class Phantom:
             image += canvas.reshape(canvas_shape)[_BATCH_BOX:-_BATCH_BOX, _BATCH_BOX:-_BATCH_BOX]
 
     def _ellipses(self, view_map) -> _Ellipses:
-        ray, view_map = _Ray.of(view_map), np.asarray(view_map, dtype=np.float64)
+        ray, view_map = Ray.of(view_map), np.asarray(view_map, dtype=np.float64)
         shape_ray = self.shapes @ ray.direction
         along = shape_ray @ ray.direction
         flat = self.shapes - shape_ray[:, :, None] * shape_ray[:, None, :] / along[:, None, None]
@@ -242,7 +231,7 @@ def _bin(fine: np.ndarray, factor: int) -> np.ndarray:
     return fine.reshape(*outer, rows // factor, factor, columns // factor, factor).mean(axis=(-3, -1))
 
 
-def _positive_shape(shape: Sequence[int], axes: int, what: str) -> tuple[int, ...]:
+def positive_shape(shape: Sequence[int], axes: int, what: str) -> tuple[int, ...]:
     shape = tuple(int(n) for n in shape)
     if len(shape) != axes or min(shape) < 1:
         raise InputError(f"{what} shape: expected {axes} positive sizes, got {shape}")
@@ -402,197 +391,3 @@ def cell_phantom(size: int, thickness: int, seed: int = 0) -> Phantom:
     place(max(3, round(0.03 * count)), bead, point_outside, outside)
     place(round(0.05 * count), protein, point_outside, outside)
     return build.phantom()
-
-
-@dataclass(frozen=True)
-class MapPhantom:
-    """A volume of voxels (z, y, x), linear between them, zero outside."""
-
-    volume: np.ndarray
-
-    def __post_init__(self):
-        volume = np.ascontiguousarray(self.volume, dtype=np.float32)
-        if volume.ndim != 3 or volume.size == 0:
-            raise InputError(f"map phantom: expected a volume with 3 axes, got shape {volume.shape}")
-        if not np.isfinite(volume).all():
-            raise InputError("map phantom: expected finite voxels, got NaN or infinity")
-        object.__setattr__(self, "volume", volume)
-
-    def density(self, shape: Sequence[int], supersampling: int = 2) -> np.ndarray:
-        """The volume, cut or padded with zeros to `shape` (z, y, x) about the centre voxel; float32."""
-        shape = _positive_shape(shape, 3, "volume")
-        result = np.zeros(shape, dtype=np.float32)
-        source, target = [], []
-        for have, want in zip(self.volume.shape, shape, strict=True):
-            shift = want // 2 - have // 2
-            low, high = max(0, shift), min(want, have + shift)
-            target.append(slice(low, high))
-            source.append(slice(low - shift, high - shift))
-        result[tuple(target)] = self.volume[tuple(source)]
-        return result
-
-    def project(self, view_map: np.ndarray, image_shape: Sequence[int], supersampling: int = 2) -> np.ndarray:
-        """One view: the ray of each pixel centre, sampled trilinearly at steps of at most about one voxel.
-
-        Arguments and result as in `Phantom.project`; `supersampling` is not used.
-        """
-        nv, nu = _positive_shape(image_shape, 2, "image")
-        ray = _Ray.of(view_map)
-        view_map = np.asarray(view_map, dtype=np.float64)
-        nz, ny, nx = self.volume.shape
-        pixels = np.stack(np.meshgrid(np.arange(nu) - nu // 2, np.arange(nv) - nv // 2), axis=-1)
-        base = (pixels - view_map[:, 3]) @ ray.base_from_image.T                # (v, u, 2), (x, y) at z = 0
-        # One voxel of zeros around each slice: what lies further out is clipped onto it.
-        padded = np.zeros((ny + 2, nx + 2), dtype=np.float32)
-        per_slice = int(np.ceil(np.linalg.norm(ray.direction[:2]))) or 1
-        image = np.zeros((nv, nu))
-        for step in range(-per_slice + 1, nz * per_slice):
-            below, fraction = divmod(step, per_slice)
-            padded[1:-1, 1:-1] = 0
-            if below >= 0:
-                padded[1:-1, 1:-1] = (1 - fraction / per_slice) * self.volume[below]
-            if fraction and below + 1 < nz:
-                padded[1:-1, 1:-1] += (fraction / per_slice) * self.volume[below + 1]
-            z = step / per_slice - nz // 2
-            x = np.clip(base[..., 0] + z * ray.direction[0] + nx // 2 + 1, 0, nx + 1)
-            y = np.clip(base[..., 1] + z * ray.direction[1] + ny // 2 + 1, 0, ny + 1)
-            column, row = np.minimum(x.astype(np.int64), nx), np.minimum(y.astype(np.int64), ny)
-            x -= column
-            y -= row
-            corner = row * (nx + 2) + column
-            flat = padded.ravel()
-            low = flat[corner] + x * (flat[corner + 1] - flat[corner])
-            high = flat[corner + nx + 2] + x * (flat[corner + nx + 3] - flat[corner + nx + 2])
-            image += low + y * (high - low)
-        return (image * (ray.length / per_slice)).astype(np.float32)
-
-
-def model_phantom(path: str | Path, voxel_size: float, *, resolution: float | None = None) -> MapPhantom:
-    """An atomic model as a map: atomic numbers, smoothed, with the model's centre at the centre voxel.
-
-    path          .cif, .mmcif, .pdb or .ent (also .gz), read by gemmi (extra `models`)
-    voxel_size    angstrom
-    resolution    r of the low-pass exp(-(k r)^2), k in 1/angstrom; 2.5 voxels unless given
-    Density 1 is 0.4 electrons per cubic angstrom, about the inside of a protein.
-    """
-    if not (np.isfinite(voxel_size) and voxel_size > 0):
-        raise InputError(f"voxel size: expected a positive number of angstrom, got {voxel_size}")
-    resolution = 2.5 * voxel_size if resolution is None else float(resolution)
-    if not (np.isfinite(resolution) and resolution >= 0):
-        raise InputError(f"resolution: expected a number of angstrom >= 0, got {resolution}")
-    positions, electrons = _read_atoms(Path(path))
-    positions = (positions - (positions.min(axis=0) + positions.max(axis=0)) / 2) / voxel_size
-    # exp(-(k r)^2) is a Gaussian of sigma r / (pi sqrt 2); 4 sigma of margin, and an even box.
-    margin = 4 * resolution / (np.pi * np.sqrt(2)) / voxel_size + 2
-    shape = tuple(2 * int(np.ceil(np.abs(positions[:, axis]).max() + margin)) for axis in (2, 1, 0))
-    volume = _deposit(positions, electrons, shape) / (_PROTEIN_ELECTRONS * voxel_size**3)
-    kz, ky, kx = (frequencies(n, voxel_size) for n, frequencies
-                  in zip(shape, (np.fft.fftfreq, np.fft.fftfreq, np.fft.rfftfreq), strict=True))
-    low_pass = np.exp(-(kz[:, None, None] ** 2 + ky[:, None] ** 2 + kx**2) * resolution**2)
-    return MapPhantom(np.fft.irfftn(np.fft.rfftn(volume) * low_pass, shape, axes=(0, 1, 2)))
-
-
-def _read_atoms(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (n, 3), angstrom, and electrons (n,) of the first model's atoms."""
-    try:
-        import gemmi
-    except ImportError as error:
-        raise InputError(f"{path}: reading it needs gemmi: pip install 'concordet[models]'") from error
-    if not path.is_file():
-        raise InputError(f"{path}: expected an atomic model, got no such file")
-    try:
-        structure = gemmi.read_structure(str(path))
-    except (RuntimeError, ValueError, OSError, IndexError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected an atomic model (mmCIF or PDB), got {reason}") from error
-    atoms = [site.atom for site in structure[0].all()] if len(structure) else []
-    if not atoms:
-        raise InputError(f"{path}: expected an atomic model, got no atoms")
-    return (np.array([atom.pos.tolist() for atom in atoms]),
-            np.array([atom.element.atomic_number * atom.occ for atom in atoms], dtype=np.float64))
-
-
-def _deposit(positions: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Weights (n,) spread trilinearly on (z, y, x); positions (n, 3), (x, y, z) from the centre voxel."""
-    at = positions[:, ::-1] + np.array(shape) // 2
-    low = np.floor(at).astype(np.int64)
-    fraction = at - low
-    volume = np.zeros(int(np.prod(shape)))
-    for corner in np.ndindex(2, 2, 2):
-        share = np.prod(np.where(corner, fraction, 1 - fraction), axis=1)
-        address = np.ravel_multi_index(tuple((low + corner).T), shape)
-        volume += np.bincount(address, weights * share, volume.size)
-    return volume.reshape(shape)
-
-
-def tilt_angles(low: float, high: float, step: float) -> np.ndarray:
-    """Angles low, low + step, ..., up to high (included where the steps meet it); degrees, float64."""
-    if not np.isfinite([low, high, step]).all() or step <= 0 or high < low:
-        raise InputError(f"tilt range: expected low <= high and a step > 0, got {low} to {high} by {step}")
-    if max(-low, high) >= 90:
-        raise InputError(f"tilt range: expected angles between -90 and 90 degrees, got {low} to {high}")
-    return low + step * np.arange(int(np.floor((high - low) / step + 1e-6)) + 1)
-
-
-def add_noise(images: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndarray:
-    """Images plus white Gaussian noise of variance var(images) / snr, over all of them together; float32."""
-    sigma = _noise_sigma(np.var(images, dtype=np.float64), snr)
-    noise = rng.standard_normal(np.shape(images), dtype=np.float32)
-    return (images + np.float32(sigma) * noise).astype(np.float32)
-
-
-def simulate_series(specimen: Phantom | MapPhantom, view_maps: np.ndarray, image_shape: Sequence[int], *,
-                    snr: float = 0, seed: int | Sequence[int] = 0, supersampling: int = 2, memory: int = 1 << 30,
-                    on_projected: Callable[[int], None] | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """The views of a tilt series, one at a time, with noise.
-
-    view_maps     (view, 2, 4)
-    image_shape   (v, u), pixels
-    snr           variance of the signal over the whole series / variance of the noise; 0: no noise
-    seed          each view's noise depends on (seed, view) alone; give every axis its own, such as (seed, axis)
-    memory        bytes of clean views kept until the variance is known; the rest are projected twice, to one result
-    on_projected  called with 1, 2, ..., the views projected for the variance; with SNR 0, which needs none, never
-    Yields (view index, (v, u) float32), in order.
-    """
-    image_shape = _positive_shape(image_shape, 2, "image")
-    view_maps = np.asarray(view_maps, dtype=np.float64)
-    if view_maps.ndim != 3 or view_maps.shape[1:] != (2, 4) or len(view_maps) == 0:
-        raise InputError(f"view maps: expected shape (views, 2, 4), got {view_maps.shape}")
-    if not (np.isfinite(snr) and snr >= 0):
-        raise InputError(f"SNR: expected a number >= 0 (0: no noise), got {snr}")
-    return _simulate(specimen, view_maps, image_shape, snr, seed, supersampling, memory, on_projected)
-
-
-def _simulate(specimen, view_maps, image_shape, snr, seed, supersampling, memory, on_projected):
-    if snr == 0:
-        for view, view_map in enumerate(view_maps):
-            yield view, specimen.project(view_map, image_shape, supersampling)
-        return
-    kept = {}
-    may_keep = memory // (4 * image_shape[0] * image_shape[1])
-    sums = squares = 0.0
-    for view, view_map in enumerate(view_maps):
-        image = specimen.project(view_map, image_shape, supersampling)
-        sums += image.sum(dtype=np.float64)
-        squares += np.square(image, dtype=np.float64).sum()
-        if len(kept) < may_keep:
-            kept[view] = image
-        if on_projected:
-            on_projected(view + 1)
-    pixels = len(view_maps) * image_shape[0] * image_shape[1]
-    sigma = np.float32(_noise_sigma(max(squares / pixels - (sums / pixels) ** 2, 0), snr))
-    seeds = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
-    for view, view_map in enumerate(view_maps):
-        image = kept.pop(view, None)
-        if image is None:
-            image = specimen.project(view_map, image_shape, supersampling)
-        noise = np.random.default_rng([*seeds, view]).standard_normal(image_shape, dtype=np.float32)
-        yield view, image + sigma * noise
-
-
-def _noise_sigma(variance: float, snr: float) -> float:
-    if not (np.isfinite(snr) and snr > 0):
-        raise InputError(f"SNR: expected a number > 0, got {snr}")
-    if variance == 0:
-        raise InputError("SNR: expected views with a signal, got images of one grey level")
-    return float(np.sqrt(variance / snr))
