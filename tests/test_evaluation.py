@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from concordet.errors import InputError
-from concordet.evaluation import band_ncc, central_part, crossing, fsc, pearson
+from concordet.evaluation import band_ncc, central_part, crossing, fsc, masked_fsc, pearson, soft_sphere
 
 
 @pytest.fixture
@@ -81,6 +81,63 @@ def test_unequal_shapes_are_refused(volume):
     for judge in (pearson, fsc):
         with pytest.raises(InputError, match="two volumes of one size"):
             judge(volume, volume[1:])
+
+
+def halves_in_a_sphere(rng, n=40, snr=0.3):
+    """Half maps: a molecule up to 0.25 cycles per voxel in a sphere of 18 voxels, and noise everywhere."""
+    k = np.sqrt(sum(f**2 for f in np.ix_(np.fft.fftfreq(n), np.fft.fftfreq(n), np.fft.rfftfreq(n))))
+    signal = np.fft.irfftn(np.fft.rfftn(rng.standard_normal((n,) * 3)) * (k < 0.25), (n,) * 3, axes=(0, 1, 2))
+    signal *= soft_sphere((n,) * 3, 18, 3)
+    noise = np.sqrt(signal[n // 2 - 6:n // 2 + 6].var() / snr)
+    return [signal + noise * rng.standard_normal((n,) * 3) for _ in range(2)]
+
+
+def test_a_mask_shows_more_and_random_phases_show_what_the_mask_adds(rng):
+    halves = halves_in_a_sphere(rng)
+    found = masked_fsc(*halves, soft_sphere((40,) * 3, 20, 4), seed=3)
+    np.testing.assert_array_equal(found.unmasked, fsc(*halves)[1])
+    middle = (found.frequencies > 0.1) & (found.frequencies < 0.2)
+    assert found.masked[middle].mean() > found.unmasked[middle].mean() + 0.2
+    beyond = found.frequencies > 0.3
+    assert abs(found.corrected[beyond].mean()) < 0.1
+    # Its sphere smears what ends at 0.25 by 1 / 18.
+    assert 0.25 < crossing(found.frequencies, found.corrected, 0.143) < 0.25 + 2 / 18
+    # The same seed, the same phases.
+    np.testing.assert_array_equal(found.corrected, masked_fsc(*halves, soft_sphere((40,) * 3, 20, 4), seed=3).corrected)
+
+
+def test_a_tight_mask_correlates_noise_and_the_correction_takes_it_away(rng):
+    """Noise alone under a hard, off-centre mask and an offset: the mask's own correlation, at low frequencies."""
+    halves = [5 + rng.standard_normal((40,) * 3) for _ in range(2)]
+    mask = soft_sphere((40,) * 3, 12, 0, centre=(5, 0, 0))
+    found = masked_fsc(*halves, mask)
+    low = (found.frequencies > 3 / 40) & (found.frequencies < 0.2)
+    assert found.masked[low].mean() > 0.1
+    assert abs(found.corrected[low].mean()) < abs(found.masked[low].mean()) + 0.05
+
+
+def test_a_mask_of_everything_changes_nothing(rng):
+    halves = [rng.standard_normal((16,) * 3) for _ in range(2)]
+    found = masked_fsc(*halves, np.ones((16,) * 3))
+    np.testing.assert_allclose(found.masked, found.unmasked)
+
+
+def test_masks_that_do_not_fit_are_refused(volume):
+    with pytest.raises(InputError, match="mask: expected .* got"):
+        masked_fsc(volume, volume, np.ones((3, 3, 3)))
+    for bad in (np.zeros(volume.shape), np.full(volume.shape, np.nan)):
+        with pytest.raises(InputError, match="not all 0"):
+            masked_fsc(volume, volume, bad)
+
+
+def test_soft_spheres():
+    mask = soft_sphere((20, 21, 22), 10, 4)
+    assert mask[10, 10, 11] == 1 and mask[10, 10, 16] == 1
+    assert mask[10, 10, 18] == pytest.approx(0.5) and mask[10, 10, 20] == pytest.approx(0, abs=1e-6)
+    hard = soft_sphere((20, 20, 20), 10, 0, centre=(2, 0, -1))
+    assert hard[9, 10, 17] == 1 and hard[9, 10, 18] == 0 and hard[9, 10, 7] == 1
+    with pytest.raises(InputError, match="diameter above 0"):
+        soft_sphere((20, 20, 20), 0)
 
 
 def waves(wavelength, shape=(128, 128), pixel=10.0):

@@ -27,7 +27,7 @@ from concordet import _kernels
 from concordet.errors import InputError
 from concordet.fourier import HalfSpace, Reference, highest_band
 
-# Samples of a reference on a sphere, as multiples of the band limit: Gauss-Legendre nodes in cos(theta), even steps in phi.
+# Samples of a reference on a sphere per band limit: Gauss-Legendre nodes in cos(theta), even steps in phi.
 _POLAR, _AROUND = 2, 4
 
 
@@ -222,7 +222,7 @@ class Matcher:
         return self.expand_spheres(values * scaled), self.expand_spheres(np.abs(values) ** 2 * scaled)
 
     def correlate(self, harmonics: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        """C(a, b, g) as (b, g, a): (N / 2, N, N) float32, of harmonics (orders, shells) of one particle and reference."""
+        """C(a, b, g) as (b, g, a), (N / 2, N, N) float32, of one particle and one reference (orders, shells)."""
         values = np.empty((self.angles // 2, self.angles, self.angles), dtype=np.float32)
         self._search.correlate(np.ascontiguousarray(harmonics), np.ascontiguousarray(reference), values)
         return values
@@ -234,12 +234,12 @@ class Matcher:
         """The best rotations of every particle, each at its best shift.
 
         particles            (m, T, orders, shells), from `expand`
-        weights              (w, orders, shells), from `expand_weights`; weight_index (m,): which is whose; all the first
+        weights              (w, orders, shells), from `expand_weights`; weight_index (m,): all the first unless given
         references, squares  (r, orders, shells), from `expand_reference`; reference_index (m,); all the first
         xi                   spread of the shifts, voxels: exp(-|t|^2 / (2 xi^2)), in the likelihood alone
         score                "likelihood": c0 - c1^2 / 2 - |t|^2 / (2 xi^2); "correlation": c0 / c1 [2, eq. 1]
         count                candidates kept at most
-        separation           degrees between candidates of a particle; 1.5 steps of the grid or 12, what is more, unless given
+        separation           degrees between candidates of a particle; 1.5 steps of the grid, at least 12, unless given
         """
         if score not in ("likelihood", "correlation"):
             raise InputError(f"score: expected likelihood or correlation, got {score}")

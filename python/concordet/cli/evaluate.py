@@ -1,21 +1,19 @@
-"""concordet evaluate: how good a volume is."""
+"""concordet evaluate: how good a volume is; averages and particles are judged in evaluate_averages."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from concordet import evaluation, report
-from concordet.cli import common, series
+from concordet.cli import common, evaluate_averages, series
+from concordet.cli.evaluate_output import add_output, check_outputs, common_voxel_size, give, resolutions
 from concordet.errors import InputError
 from concordet.io import read_volume
 from concordet.projection import Projector, as_volume
-from concordet.record import RunRecord, as_json
 
 
 def add_parser(verbs: Any) -> None:
@@ -40,23 +38,32 @@ def add_parser(verbs: Any) -> None:
                         help="pixel size of the stacks in angstrom, before --bin (default: from their headers)")
     series.add_geometry(parser)
     series.add_preprocessing(parser)
-    _add_output(parser)
+    add_output(parser)
 
     parser = kinds.add_parser("fsc", help="Fourier shell correlation of two volumes",
-                              description="Fourier shell correlation of two volumes of one size.")
+                              description="Fourier shell correlation of two volumes of one size; with a mask also "
+                                          "under it, and corrected for what the mask alone correlates, by random "
+                                          "phases [Chen et al. 2013].")
     parser.set_defaults(run=run_fsc)
     parser.add_argument("volumes", type=Path, nargs=2, metavar="VOLUME")
-    _add_output(parser)
+    masks = parser.add_mutually_exclusive_group()
+    masks.add_argument("--mask", type=Path, metavar="FILE.mrc", help="0 to 1, soft, of the same size")
+    masks.add_argument("--mask-diameter", type=common.finite, metavar="A",
+                       help="angstrom, of a sphere about the centre with a soft edge outside it")
+    parser.add_argument("--mask-edge", type=common.not_negative, default=6.0, metavar="VOXELS",
+                        help="width of the edge of --mask-diameter")
+    parser.add_argument("--voxel-size", type=common.finite, metavar="A", help="angstrom (default: from the headers)")
+    add_output(parser)
 
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="the figures as JSON (default: stdout)")
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="a page with pictures")
-    common.add_common(parser)
+    evaluate_averages.add_average(kinds)
+    evaluate_averages.add_classes(kinds)
+    evaluate_averages.add_symmetry(kinds)
+    evaluate_averages.add_snr(kinds)
+    evaluate_averages.add_coverage(kinds)
 
 
 def run_volume(args: argparse.Namespace) -> int:
-    _check_outputs(args, [args.volume, args.truth, *(args.against or ())])
+    check_outputs(args, [args.volume, args.truth, *(args.against or ())])
     evaluation.central_part((1,), args.central)
     if args.band:
         common.check_band("--band", args.band)
@@ -72,17 +79,20 @@ def against_truth(args: argparse.Namespace, volume: np.ndarray, voxel_size: floa
         raise InputError(f"{args.truth}: expected {volume.shape} voxels (z, y, x) as in {args.volume}, "
                          f"got {truth.shape}")
     frequencies, curve = evaluation.fsc(volume, truth)
-    cut = evaluation.crossing(frequencies, curve, 0.5)
     figures = {
         "correlation": evaluation.pearson(volume, truth, args.central),
         "central_part": args.central,
-        "fsc_0.5_cycles_per_voxel": cut,
-        "fsc_0.5_angstrom": voxel_size / cut if cut and voxel_size else None,
+        "fsc_0.5_cycles_per_voxel": evaluation.crossing(frequencies, curve, 0.5),
+        "fsc_0.5_angstrom": resolutions(frequencies, curve, voxel_size)["fsc_0.5_angstrom"],
     }
-    sections = [report.slices({"volume": volume, "truth": truth}, voxel_size=voxel_size, truth="truth")]
-    if voxel_size:
-        sections.append(report.fsc({"with the truth": (frequencies, curve)}, voxel_size=voxel_size))
-    return _give(args, figures, f"{args.volume.name} against {args.truth.name}", sections)
+
+    def sections() -> list[report.Section]:
+        pictures = [report.slices({"volume": volume, "truth": truth}, voxel_size=voxel_size, truth="truth")]
+        if voxel_size:
+            pictures.append(report.fsc({"with the truth": (frequencies, curve)}, voxel_size=voxel_size))
+        return pictures
+
+    return give(args, figures, f"{args.volume.name} against {args.truth.name}", sections)
 
 
 def against_views(args: argparse.Namespace, volume: np.ndarray) -> int:
@@ -120,68 +130,61 @@ def against_views(args: argparse.Namespace, volume: np.ndarray) -> int:
                  for view, ncc in zip(chosen, nccs, strict=True)]
     seen = [view["ncc"] for view in views if np.isfinite(view["ncc"])]
     figures = {"ncc": float(np.mean(seen)) if seen else 0.0, "band_angstrom": band, "views": views}
-    sections = [report.ncc_against_tilt({"volume": views}, stacks=[path.name for path in args.against])]
-    return _give(args, figures, f"{args.volume.name} against its views", sections, experiment.files)
+
+    def sections() -> list[report.Section]:
+        return [report.ncc_against_tilt({"volume": views}, stacks=[path.name for path in args.against])]
+
+    return give(args, figures, f"{args.volume.name} against its views", sections, experiment.files)
 
 
 def run_fsc(args: argparse.Namespace) -> int:
-    _check_outputs(args, args.volumes)
-    (a, header), (b, _) = (read_volume(path) for path in args.volumes)
+    check_outputs(args, [*args.volumes, args.mask])
+    (a, header), (b, other) = (read_volume(path) for path in args.volumes)
     if a.shape != b.shape:
         raise InputError(f"{args.volumes[1]}: expected {a.shape} voxels (z, y, x) as in {args.volumes[0]}, "
                          f"got {b.shape}")
+    voxel_size = common_voxel_size(args, [header, other])
+    mask = _fsc_mask(args, a.shape, voxel_size)
     frequencies, curve = evaluation.fsc(a, b)
-    voxel_size = header.voxel_size[0]
-    figures: dict[str, Any] = {"cycles_per_voxel": frequencies.tolist(), "fsc": curve.tolist()}
-    for threshold in (0.143, 0.5):
-        cut = evaluation.crossing(frequencies, curve, threshold)
-        figures[f"fsc_{threshold}_angstrom"] = voxel_size / cut if cut and voxel_size else None
-    sections = [report.fsc({"A and B": (frequencies, curve)}, voxel_size=voxel_size or 1.0)]
-    return _give(args, figures, f"{args.volumes[0].name} and {args.volumes[1].name}", sections)
+    figures: dict[str, Any] = {**resolutions(frequencies, curve, voxel_size),
+                               "cycles_per_voxel": frequencies.tolist(), "fsc": curve.tolist()}
+    curves = {"no mask": (frequencies, curve)}
+    if mask is not None:
+        masked = evaluation.masked_fsc(a, b, mask, seed=args.seed)
+        for name, values in (("masked", masked.masked), ("randomised", masked.randomised),
+                             ("corrected", masked.corrected)):
+            figures[name] = {**resolutions(frequencies, values, voxel_size), "fsc": values.tolist()}
+        figures["phases_random_from_cycles_per_voxel"] = masked.cut
+        curves |= {"masked": (frequencies, masked.masked), "masked, phases random": (frequencies, masked.randomised),
+                   "corrected": (frequencies, masked.corrected)}
+
+    def sections() -> list[report.Section]:
+        names = ("A", "B") if args.volumes[0].name == args.volumes[1].name else [path.name for path in args.volumes]
+        mean = (a + b) / 2
+        pictures = [report.fsc(curves, voxel_size=voxel_size or 1.0),
+                    report.slices({names[0]: a, names[1]: b, "their mean": mean}, voxel_size=voxel_size,
+                                  heading="Half maps")]
+        if mask is not None:
+            pictures.append(report.slices({"mask": mask, "their mean in the mask": mean * mask},
+                                          voxel_size=voxel_size, heading="Mask"))
+        return pictures
+
+    return give(args, figures, f"{args.volumes[0].name} and {args.volumes[1].name}", sections)
 
 
-def _check_outputs(args: argparse.Namespace, inputs: list[Path | None]) -> None:
-    places = [path for path in (args.output, args.report) if path]
-    for path in places:
-        common.check_output(path, endings=())
-    if args.output and args.report and args.output.resolve() == args.report.resolve():
-        raise InputError(f"{args.report}: expected a report beside the figures, got one name for both")
-    common.refuse_inputs(places, inputs)
-
-
-def _give(args: argparse.Namespace, figures: dict[str, Any], title: str, sections: list,
-          files: Iterable[Path] | None = None) -> int:
-    """Figures to the JSON file, with what they come from, or to stdout; and the page.
-
-    files   every file read (default: those that the flags name)
-    """
-    with ExitStack() as places:
-        if args.report:
-            summary = [(name.replace("_", " "), f"{value:.4g}") for name, value in figures.items()
-                       if isinstance(value, float)]
-            page = places.enter_context(common.together(args.report.parent)) / args.report.name
-            report.write_report(page, title=title, summary=summary, sections=sections)
-        if args.output:
-            common.write_json(args.output, {**_provenance(args, files), **figures})
-    if not args.output:
-        print(as_json(figures))
-    return 0
-
-
-def _provenance(args: argparse.Namespace, files: Iterable[Path] | None) -> dict[str, Any]:
-    """Program, command, parameters and inputs with their checksums, each file once."""
-    record = RunRecord(f"evaluate {args.kind}", common.plain_arguments(args))
-    for path in dict.fromkeys([*_named_files(args), *(files or ())]):
-        record.add_input(path)
-    return {name: record.content[name] for name in ("program", "version", "verb", "command", "python", "machine",
-                                                    "parameters", "inputs")}
-
-
-def _named_files(args: argparse.Namespace) -> Iterator[Path]:
-    """The files that the flags name, outputs aside; --x-tilt takes angles too, and 'none' stands for no file."""
-    for name, value in vars(args).items():
-        if name in ("output", "report"):
-            continue
-        for one in value if isinstance(value, list) else [value]:
-            if (isinstance(one, Path) or (name == "x_tilt" and one)) and Path(one).is_file():
-                yield Path(one)
+def _fsc_mask(args: argparse.Namespace, shape: tuple[int, ...], voxel_size: float) -> np.ndarray | None:
+    """--mask or --mask-diameter as an array; None: neither."""
+    if args.mask:
+        mask, _ = read_volume(args.mask)
+        if mask.shape != shape:
+            raise InputError(f"{args.mask}: expected {shape} voxels (z, y, x) as in {args.volumes[0]}, "
+                             f"got {mask.shape}")
+        if mask.min() < -1e-3 or mask.max() > 1 + 1e-3 or not mask.any():
+            raise InputError(f"{args.mask}: expected a mask of 0 to 1, got {mask.min():g} to {mask.max():g}")
+        return mask
+    if args.mask_diameter is None:
+        return None
+    if not (args.mask_diameter > 0 and voxel_size > 0):
+        raise InputError(f"--mask-diameter: expected more than 0 angstrom and a known voxel size, got "
+                         f"{args.mask_diameter:g} and {voxel_size:g}")
+    return evaluation.soft_sphere(shape, args.mask_diameter / voxel_size, args.mask_edge)

@@ -1,8 +1,9 @@
-"""How good a volume is: against the truth, against another volume, against the views it should predict."""
+"""How good a volume is: against the truth, against another volume, against a view it should predict."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -66,6 +67,75 @@ def crossing(frequencies: np.ndarray, curve: np.ndarray, threshold: float) -> fl
     rise = curve[i - 1] - curve[i]
     part = (curve[i - 1] - threshold) / rise if rise > 0 else 0.0
     return float(frequencies[i - 1] + np.clip(part, 0, 1) * (frequencies[i] - frequencies[i - 1]))
+
+
+@dataclass(frozen=True)
+class MaskedFsc:
+    """Fourier shell correlations of two half maps without and with a mask.
+
+    frequencies   (K,) cycles per voxel
+    unmasked, masked
+    randomised    of the masked maps with random phases beyond `cut`: what the mask alone correlates
+    corrected     masked, free of what the mask correlates
+    cut           cycles per voxel, where `unmasked` falls below 0.8
+    """
+
+    frequencies: np.ndarray
+    unmasked: np.ndarray
+    masked: np.ndarray
+    randomised: np.ndarray
+    corrected: np.ndarray
+    cut: float
+
+
+def masked_fsc(a: np.ndarray, b: np.ndarray, mask: np.ndarray, *, seed: int = 0) -> MaskedFsc:
+    """Fourier shell correlation under a mask, corrected by random phases [Chen et al., Ultramicroscopy 135, 24, 2013].
+
+    corrected = (masked - randomised) / (1 - randomised) from two shells above the cut, masked below.
+
+    mask   0 to 1, of the size of a and b
+    seed   of the phases
+    """
+    if mask.shape != a.shape:
+        raise InputError(f"mask: expected {a.shape} voxels (z, y, x) as the volumes have, got {mask.shape}")
+    if not np.isfinite(mask).all() or not mask.any():
+        raise InputError("mask: expected finite values that are not all 0, got others")
+    frequencies, unmasked = fsc(a, b)
+    _, masked = fsc(a * mask, b * mask)
+    cut = crossing(frequencies, unmasked, 0.8)
+    if cut is None:
+        cut = float(frequencies[-1])
+    rng = np.random.default_rng(seed)
+    _, randomised = fsc(*(_random_phases(volume, cut, rng) * mask for volume in (a, b)))
+    beyond = frequencies > cut + 2 / max(a.shape)
+    corrected = np.where(beyond, (masked - randomised) / np.maximum(1 - randomised, 1e-6), masked)
+    return MaskedFsc(frequencies, unmasked, masked, randomised, corrected, cut)
+
+
+def _random_phases(volume: np.ndarray, cut: float, rng: np.random.Generator) -> np.ndarray:
+    """The amplitudes of a volume, with the phases of white noise beyond `cut` cycles per voxel."""
+    spectrum = np.fft.rfftn(volume)
+    noise = np.fft.rfftn(rng.standard_normal(volume.shape))
+    beyond = _frequencies(volume.shape) > cut
+    spectrum[beyond] = np.abs(spectrum[beyond]) * noise[beyond] / np.maximum(np.abs(noise[beyond]), 1e-30)
+    return np.fft.irfftn(spectrum, volume.shape, axes=(0, 1, 2))
+
+
+def soft_sphere(shape: tuple[int, ...], diameter: float, edge: float = 6.0,
+                centre: Sequence[float] = (0.0, 0.0, 0.0)) -> np.ndarray:
+    """A mask about voxel n // 2 (z, y, x) float32: 1 within `diameter`, then a cosine to 0 over `edge` voxels.
+
+    diameter, edge   voxels; edge 0: a hard edge, the surface itself inside
+    centre           (x, y, z) voxels from n // 2
+    """
+    if not diameter > 0 or edge < 0:
+        raise InputError(f"mask: expected a diameter above 0 and an edge of 0 or more voxels, got {diameter:g} and "
+                         f"{edge:g}")
+    axes = [np.arange(n) - n // 2 - c for n, c in zip(shape, tuple(centre)[::-1], strict=True)]
+    outside = np.sqrt(sum(x**2 for x in np.ix_(*axes))) - diameter / 2
+    if edge == 0:
+        return (outside <= 0).astype(np.float32)
+    return (0.5 + 0.5 * np.cos(np.pi * np.clip(outside / edge, 0, 1))).astype(np.float32)
 
 
 def measurable_band(band: Sequence[float], voxel_size: float) -> tuple[float, float] | None:
