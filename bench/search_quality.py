@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from concordet import poses, rigid
+from concordet import evaluation, poses, rigid
 from concordet.correlation import Candidates, Matcher, remove_shell_means, shift_grid
 from concordet.fourier import HalfSpace, Reference
 from concordet.io import read_volume
@@ -79,14 +79,8 @@ def symmetry(kind: str) -> np.ndarray:
     """Rotations of the truth map onto itself; the 2-fold of D7 is turned about z to where the map has its own."""
     if kind != "groel":
         return rigid.symmetry_group("C1")
-    volume = read_volume(truth_map(kind))[0]
-    half, group = HalfSpace(volume.shape[0], 10), rigid.symmetry_group("D7")
-    reference, own = Reference(volume, half.band, threads=1), half.transform(volume, threads=1)
-    turns = rigid.from_zyz(np.radians(np.arange(0, 180 / 7, 0.2)), 0.0, 0.0)
-    flipped = reference.project(half.indices, turns @ group[7] @ turns.swapaxes(1, 2))
-    agreement = (flipped * np.conj(own)).real.sum(1) / np.linalg.norm(flipped, axis=1)
-    best = turns[np.argmax(agreement)]
-    return best @ group @ best.T
+    azimuth, _ = evaluation.dihedral_azimuth(read_volume(truth_map(kind))[0], 7)
+    return evaluation.dihedral_group(7, azimuth)
 
 
 def soft_sphere(box: int) -> np.ndarray:

@@ -156,7 +156,7 @@ void RotationalSearch::search(const SearchInput& input, const SearchOutput& outp
     const SynthesisTables tables{band_, shells_, angles_, betas() / betas_per_group, wigner_.data(), cosines_.data(),
                                  sines_.data()};
     const double same = std::cos(input.separation / 2);
-    constexpr float nothing = std::numeric_limits<float>::lowest();
+    constexpr float nothing = -std::numeric_limits<float>::infinity();
     const int team = static_cast<int>(std::min<std::int64_t>(thread_count(threads), std::max<std::int64_t>(blocks, 1)));
 #pragma omp parallel num_threads(team)
     {

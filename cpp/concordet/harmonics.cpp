@@ -77,6 +77,7 @@ void HarmonicsTable::expand(View<const std::complex<float>, 2> coefficients, Vie
     std::int64_t deepest = 0;
     for (const Layer& layer : layers_) deepest = std::max(deepest, layer.size);
     const std::int64_t groups = (shifts + expansion_rows - 1) / expansion_rows;
+    const HarmonicsLoops& kernel = loops();    // may throw, which threads must not
     const int team = thread_count(threads);
 #pragma omp parallel num_threads(team)
     {
@@ -118,8 +119,8 @@ void HarmonicsTable::expand(View<const std::complex<float>, 2> coefficients, Vie
                         if (radius < first_ || radius > last_) continue;
                         std::fill(even.begin(), even.end(), 0.0f);
                         std::fill(odd.begin(), odd.end(), 0.0f);
-                        loops().multiply(left[side][0].data(), layer.even.data(), layer.size, even_columns_, even.data());
-                        loops().multiply(left[side][1].data(), layer.odd.data(), layer.size, odd_columns_, odd.data());
+                        kernel.multiply(left[side][0].data(), layer.even.data(), layer.size, even_columns_, even.data());
+                        kernel.multiply(left[side][1].data(), layer.odd.data(), layer.size, odd_columns_, odd.data());
                         for (int row = 0; row < rows; ++row) {
                             const float* sums = even.data() + row * even_columns_;
                             for (std::size_t i = 0; i < even_orders_.size(); ++i)

@@ -48,8 +48,9 @@ class Candidates:
         there = np.arange(self.scores.shape[1]) < self.counts[:, None]
         total = np.where(there, self.scores, 0).sum(axis=1)
         mean = total / np.maximum(self.counts, 1)
-        room = np.maximum(nats, (self.scores[:, 0] - mean) / 2)
-        kept = there & (self.scores[:, :1] - self.scores <= room[:, None])
+        best = np.where(self.counts > 0, self.scores[:, 0], 0)
+        room = np.maximum(nats, (best - mean) / 2)
+        kept = there & (best[:, None] - self.scores <= room[:, None])
         return Candidates(self.rotations, self.shifts, self.scores, kept.sum(axis=1))
 
 
@@ -255,6 +256,8 @@ class Matcher:
         which = np.zeros((m, count), dtype=np.int64)
         scores = np.full((m, count), -np.inf, dtype=np.float32)
         counts = np.zeros(m, dtype=np.int64)
+        if not m:
+            return Candidates(rotations.astype(np.float64), self.shifts[which], scores, counts)
         self._search.search(
             np.ascontiguousarray(particles), np.ascontiguousarray(weights), _index(weight_index, m),
             np.ascontiguousarray(references), np.ascontiguousarray(squares), _index(reference_index, m),
