@@ -115,6 +115,8 @@ class Matcher:
     def __init__(self, box: int, *, shells: tuple[int, int] = (1, 9), band_limit: int = 14,
                  shifts: np.ndarray | None = None, angles: int | None = None, threads: int = 0):
         first, last = shells
+        if box < 4:
+            raise InputError(f"box: expected 4 voxels a side or more, got {box}")
         if not 1 <= first <= last <= highest_band(box):
             raise InputError(f"shells: expected 1 <= first <= last <= {highest_band(box)} for a box of {box} voxels, "
                              f"got {first} to {last}")
@@ -244,6 +246,8 @@ class Matcher:
         """
         if score not in ("likelihood", "correlation"):
             raise InputError(f"score: expected likelihood or correlation, got {score}")
+        if separation is not None and not 0 <= separation <= 180:
+            raise InputError(f"separation: expected 0 to 180 degrees, got {separation}")
         if not xi > 0:
             raise InputError(f"xi: expected more than 0 voxels, got {xi}")
         if count < 1:

@@ -37,7 +37,9 @@ def highest_band(box: int) -> int:
 
 
 def _check_band(box: int, band: int) -> None:
-    if box < 4 or not 1 <= band <= highest_band(box):
+    if box < 4:
+        raise InputError(f"box: expected 4 voxels a side or more, got {box}")
+    if not 1 <= band <= highest_band(box):
         raise InputError(f"band: expected 1 to {highest_band(box)} shells for a box of {box} voxels, got {band}")
 
 
