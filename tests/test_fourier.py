@@ -207,7 +207,7 @@ def test_threads_give_the_same_bits(rng):
 @pytest.mark.parametrize(("call", "said"), [
     (lambda: HalfSpace(8, 4), "band: expected 1 to 3 shells for a box of 8 voxels, got 4"),
     (lambda: HalfSpace(8, 0), "band: expected 1 to 3 shells for a box of 8 voxels, got 0"),
-    (lambda: HalfSpace(2), "band: expected"),
+    (lambda: HalfSpace(2), "box: expected"),
     (lambda: HalfSpace(8).count(4), "band: expected 1 to 3 shells"),
     (lambda: HalfSpace(8).count(0), "band: expected 1 to 3 shells"),
     (lambda: HalfSpace(8).transform(np.zeros((9, 9, 9))), "expected a cube of 8 voxels a side, got 9 x 9 x 9"),
