@@ -172,6 +172,38 @@ def test_snr_of_particles(folder, figures):
     assert masked["snr"] > 1.3 * found["snr"] and len(masked["snr_per_shell"]) == 8
 
 
+def test_snr_of_particles_of_one_class(folder, capsys):
+    run("evaluate", "snr", folder / "true.star")
+    pooled = capsys.readouterr()
+    assert "warning" in pooled.err and "2 classes" in pooled.err and "--class" in pooled.err
+    run("evaluate", "snr", folder / "true.star", "--class", 2)
+    one = capsys.readouterr()
+    assert "warning" not in one.err and json.loads(one.out)["particles"] == COUNT / 2
+    run("evaluate", "snr", folder / "one_class.star")
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_symmetry_of_the_truth_is_checked(folder, tmp_path, capsys):
+    quarter, flip = rigid.symmetry_group("C4"), np.diag([1.0, -1.0, -1.0])
+    write_volume(tmp_path / "c4.mrc", sum(molecule(turn) for turn in quarter), voxel_size=VOXEL)
+    write_volume(tmp_path / "d4.mrc", sum(molecule(turn @ also) for turn in quarter for also in (np.eye(3), flip)),
+                 voxel_size=VOXEL)
+
+    def symmetry(truth, group):
+        run("evaluate", "average", folder / "map.mrc", "--truth", truth, "--fixed", "--symmetry", group)
+        captured = capsys.readouterr()
+        return json.loads(captured.out)["symmetry"], captured.err
+
+    found, said = symmetry(tmp_path / "d4.mrc", "D4")
+    assert min(found["n_fold_score"], found["two_fold_correlation"]) > 0.99 and said == ""
+    found, said = symmetry(tmp_path / "c4.mrc", "D4")
+    assert found["n_fold_score"] > 0.99 and found["two_fold_correlation"] < 0.95
+    assert said.count("warning") == 1 and "c4.mrc" in said and f"{found['two_fold_correlation']:.2f}" in said
+    assert symmetry(tmp_path / "c4.mrc", "C4")[1] == ""
+    found, said = symmetry(tmp_path / "c4.mrc", "C3")
+    assert found["n_fold_score"] < 0.95 and f"{found['n_fold_score']:.2f} about the 3-fold" in said
+
+
 def test_coverage_of_poses(folder, figures):
     found = figures("coverage", folder / "true.star")
     assert found["mean_coverage"] == pytest.approx(2 / 3, abs=0.03)
@@ -261,6 +293,8 @@ def test_maps_that_cannot_be_compared(folder, tmp_path, refused):
     says(refused("average", average, "--truth", folder / "none.mrc"), "none.mrc")
     says(refused("fsc", average, tmp_path / "other.mrc"), "other.mrc", "got 4 A")
     says(refused("symmetry", tmp_path / "slab.mrc", "--fold", 3), "slab.mrc", "cubic")
+    for pair in ((average, tmp_path / "flat.mrc"), (tmp_path / "flat.mrc", average)):
+        says(refused("fsc", *pair), "flat.mrc", "expected", "got 1 in every voxel")
 
 
 def test_flags_that_make_no_sense(folder, tmp_path, refused):
@@ -279,7 +313,12 @@ def test_flags_that_make_no_sense(folder, tmp_path, refused):
     says(refused("symmetry", folder / "map.mrc", "--fold", 3, "--axis-within", 120), "--axis-within", "got 120")
     says(refused("symmetry", folder / "map.mrc", "--fold", 3, "--mask-diameter", 0), "--mask-diameter", "got 0")
     says(refused("symmetry", folder / "map.mrc", "--fold", 3, "--resolution", 500), "--resolution", "got 500")
+    says(refused("symmetry", folder / "map.mrc", "--fold", 3, "--resolution", 15), "--resolution", "at least 2 voxels",
+         "20 A", "got 15")
+    says(refused("snr", folder / "one_class.star", "--resolution", 15), "--resolution", "at least 2 voxels", "got 15")
     says(refused("fsc", folder / "map.mrc", folder / "truth.mrc", "--mask-diameter", -1), "--mask-diameter", "got -1")
+    says(refused("fsc", folder / "map.mrc", folder / "truth.mrc", "--mask-diameter", 347), "--mask-diameter",
+         "at most the diagonal", "346.4 A", "got 347")
 
 
 def test_masks_that_do_not_fit(folder, tmp_path, refused):
@@ -326,6 +365,29 @@ def test_particles_that_cannot_be_judged(folder, tmp_path, refused):
     write_particles(tmp_path / "bare.star", replace(true, weight_paths=None))
     for kind in ("snr", "coverage"):
         says(refused(kind, tmp_path / "bare.star"), "bare.star", "rlnCtfImage", "--tilt-range")
-        says(refused(kind, folder / "true.star", "--tilt-range", 60, -60), "tilt range", "60 to -60")
+        says(refused(kind, folder / "true.star", "--tilt-range", 60, -60), "--tilt-range", "low < high", "60 -60")
         says(refused(kind, folder / "true.star", "--wedge", tmp_path / "small.mrc"), "small.mrc", "16")
         says(refused(kind, folder / "true.star", "--tilt-range", -60, 60, "--wedge", folder / "wedge.mrc"), "--wedge")
+
+
+@pytest.mark.parametrize("kind", ["raw", "premultiplied"])
+def test_snr_of_data_with_a_ctf_is_refused(folder, tmp_path, refused, kind):
+    line = np.arange(BOX) - BOX // 2
+    radius = np.sqrt(np.square(line[:, None, None]) + np.square(line[:, None]) + np.square(line))
+    ctf = np.cos(radius) * TiltRange(-60, 60).volume(BOX)
+    write_volume(tmp_path / "ctf.mrc", ctf if kind == "raw" else ctf**2, voxel_size=VOXEL)
+    true = replace(read_particles(folder / "true.star"), weight_paths=(tmp_path / "ctf.mrc",) * COUNT, ctf=kind)
+    write_particles(tmp_path / "ctf.star", true)
+    for flags in ([], ["--tilt-range", -60, 60]):
+        says(refused("snr", tmp_path / "ctf.star", *flags), "ctf.star", "expected binary weights", kind)
+    # The same weights by hand, of particles that say nothing of a CTF.
+    write_particles(tmp_path / "bare.star", replace(true, weight_paths=None, ctf="binary"))
+    says(refused("snr", tmp_path / "bare.star", "-q", "--wedge", tmp_path / "ctf.mrc"), "ctf.mrc", "weights")
+
+
+def test_snr_of_particles_that_are_not_of_one_molecule_or_come_twice(folder, tmp_path, refused):
+    true = read_particles(folder / "true.star")
+    write_particles(tmp_path / "twice.star", true.select([0, 1, 2, 1]))
+    says(refused("snr", tmp_path / "twice.star", "-q"), "twice.star", "every particle once", "sub/p1.mrc twice")
+    says(refused("snr", folder / "true.star", "--class", 3), "--class", "1 2", "got 3")
+    says(refused("snr", folder / "one_class.star", "--class", 1), "one_class.star", "rlnClassNumber")

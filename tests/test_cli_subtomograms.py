@@ -197,6 +197,30 @@ def test_models_stand_on_their_centre_of_mass_and_principal_axis(tmp_path):
         assert abs(axes[:, 2] @ axis) > 0.999
 
 
+def test_flags_of_a_tilt_series_are_not_dropped_in_silence(maps, tmp_path, capsys):
+    common = [maps[0], "--count", 1, "--box", BOX, "--max-shift", 2, "--no-report"]
+    run("simulate", "subtomograms", "-o", tmp_path / "a", *common, "--defocus-spread", 0, "--ctf", "raw")
+    said = capsys.readouterr().err
+    assert "warning: --defocus-spread, --ctf: of --mode tilt-series only" in said and "RELION" not in said
+    run("simulate", "subtomograms", "-o", tmp_path / "b", *common, "--mode", "tilt-series", "--step", 20)
+    assert "warning" not in capsys.readouterr().err
+    record = json.loads((tmp_path / "b" / "simulation.json").read_text())["parameters"]
+    assert [record[name] for name in ("step", "defocus", "defocus_spread", "ctf")] == [20, -6, 0, "premultiplied"]
+
+
+def test_odd_boxes_come_with_a_warning(maps, tmp_path, capsys):
+    run("simulate", "subtomograms", "-o", tmp_path / "s", maps[0], "--count", 1, "--box", 21, "--max-shift", 2,
+        "--no-report")
+    assert "warning: --box 21: RELION needs an even number" in capsys.readouterr().err
+
+
+def test_help_names_what_is_read_and_who_reads_what_is_written(capsys):
+    run("simulate", "subtomograms", "--help")
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (".cif .mmcif .pdb .ent", ".mrc .map .rec", ".gz", "as RELION 3.1 understands them (default: prem"):
+        assert words in text
+
+
 # Refusals
 
 
@@ -253,7 +277,18 @@ def test_molecules_that_are_not_there(refused, tmp_path, name, words):
 
 def test_a_map_of_zeros(refused, tmp_path):
     write_volume(tmp_path / "zero.mrc", np.zeros((BOX, BOX, BOX)), voxel_size=VOXEL)
-    assert "expected a molecule" in refused(tmp_path / "zero.mrc", "--box", BOX)
+    assert "expected a map of a molecule" in refused(tmp_path / "zero.mrc", "--box", BOX)
+
+
+@pytest.mark.parametrize(("name", "volume", "words"), [
+    ("image", np.arange(BOX**2, dtype=float).reshape(1, BOX, BOX), ["three axes", f"got {BOX} x {BOX} x 1"]),
+    ("flat", np.full((BOX,) * 3, 2.0), ["a map of a molecule", "got 2 in every voxel"]),
+])
+def test_maps_that_are_no_molecules(refused, tmp_path, name, volume, words):
+    write_volume(tmp_path / f"{name}.mrc", volume, voxel_size=VOXEL)
+    line = refused(tmp_path / f"{name}.mrc", "--box", BOX, "--max-shift", 2)
+    for word in [f"{name}.mrc", *words]:
+        assert word in line
 
 
 def test_a_model_without_gemmi(refused, tmp_path, monkeypatch):

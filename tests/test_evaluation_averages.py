@@ -230,6 +230,15 @@ def test_noise_alone_has_no_signal(rng):
     assert abs(found.snr) < 4 * found.standard_error < 0.02
 
 
+def test_shells_with_next_to_no_noise_have_no_ratio(rng):
+    axes = np.ix_(*[np.fft.fftfreq(24, 1 / 24)] * 2, np.fft.rfftfreq(24, 1 / 24))
+    outer = sum(k**2 for k in axes) > 4.5**2
+    noise = np.fft.irfftn(np.fft.rfftn(rng.standard_normal((3, 24, 24, 24)), axes=(1, 2, 3)) * outer, axes=(1, 2, 3))
+    volumes = blobs(CENTRES, WEIGHTS, 24) + 0.05 * noise
+    shells = evaluation.signal_to_noise(volumes, [TiltRange(-90, 90)] * 3, Poses.identity(3), 24).shells
+    np.testing.assert_array_equal(np.isnan(shells), np.arange(1, 12) <= 4)
+
+
 def test_sums_over_all_pairs_are_those_of_the_squares(rng):
     half = HalfSpace(8)
     seen = rng.random((6, len(half))) < 0.7

@@ -7,7 +7,7 @@ import pytest
 
 from concordet import _kernels
 from concordet.errors import InputError
-from concordet.fourier import HalfSpace, Reference, highest_band, transform_cube
+from concordet.fourier import HalfSpace, Reference, highest_band, soft_sphere, transform_cube, volume_of
 from concordet.rigid import random_rotations
 from reference import fourier as slow
 
@@ -201,6 +201,74 @@ def test_threads_give_the_same_bits(rng):
         assert Reference(volume, threads=threads).data.tobytes() == Reference(volume, threads=1).data.tobytes()
 
 
+# The way back
+
+
+@pytest.mark.parametrize("box", [4, 5, 6, 7, 10])
+def test_volume_of_is_the_sum_over_frequencies(rng, box):
+    """Of any spectrum, also one that no volume has."""
+    for reach in (0, 1, box - 1, box, box + 1, 2 * box - 1):
+        shape = (2 * reach + 1, 2 * reach + 1, reach + 1)
+        spectrum = (rng.standard_normal((*shape, 2)) @ [1, 1j]).astype(np.complex64)
+        profile = rng.uniform(0.5, 2, box).astype(np.float32)
+        found = volume_of(spectrum, box, profile=profile)
+        direct = slow.volume_of(spectrum, box) * profile * profile[:, None] * profile[:, None, None]
+        assert found.shape == (box, box, box) and found.dtype == np.float32
+        np.testing.assert_allclose(found, direct, atol=3e-6 * max(1, np.abs(direct).max()))
+        flat = slow.corrected(slow.volume_of(spectrum, box))
+        np.testing.assert_allclose(volume_of(spectrum, box), flat, atol=3e-6 * max(1, np.abs(flat).max()))
+
+
+@pytest.mark.parametrize("box", [8, 9, 24])
+def test_volume_of_a_reference_is_its_volume(rng, box):
+    """At the highest band, where a reference holds all frequencies; its own correction undone."""
+    volume, at = noise(rng, box), np.arange(box) - box // 2
+    back = volume_of(Reference(volume).data, box, profile=np.sinc(at / (2 * box)) ** 2)
+    np.testing.assert_allclose(back, volume, atol=5e-6)
+    twice = slow.corrected(slow.corrected(volume))
+    np.testing.assert_allclose(volume_of(Reference(volume).data, box), twice, atol=5e-5)
+
+
+@pytest.mark.parametrize("box", [32, 33])
+def test_volume_of_agrees_with_numpy(rng, box):
+    band = 9
+    data = Reference(noise(rng, box), band).data
+    whole = np.zeros((2 * box, 2 * box, box + 1), complex)
+    line = np.arange(-20, 21)
+    whole[np.ix_(line, line, np.arange(21))] = data
+    padded = np.fft.irfftn(whole, (2 * box,) * 3, axes=(0, 1, 2)) * box**1.5
+    expected = np.roll(padded, box // 2, axis=(0, 1, 2))[:box, :box, :box]
+    found = volume_of(data, box, profile=np.ones(box))
+    np.testing.assert_allclose(found, expected, atol=5e-6)
+
+
+@pytest.mark.parametrize("box", [24, 25])
+def test_a_smooth_volume_within_its_mask_survives_a_lower_band(rng, box):
+    blobs = slow.molecule(rng, radius=box / 6)
+    blobs[:, 4] = 2.2
+    volume, at = slow.blob_volume(blobs, box) * soft_sphere((box,) * 3, 0.8 * box, 3), np.arange(box) - box // 2
+    back = volume_of(Reference(volume, 9).data, box, profile=np.sinc(at / (2 * box)) ** 2)
+    np.testing.assert_allclose(back, volume, atol=2e-3 * volume.max())
+
+
+@pytest.mark.parametrize(("box", "band"), [(12, 4), (13, 5)])
+def test_volume_of_is_the_transpose_of_the_transform(rng, box, band):
+    """<transform v, S> = 8 <v, volume of S>: 8 times as many frequencies as voxels; x > 0 counts twice."""
+    reach, profile = 2 * band + 2, rng.uniform(0.5, 2, box).astype(np.float32)
+    volume = noise(rng, box)
+    there = transform_cube(volume, 2 * box, reach, profile=profile)
+    spectrum = (rng.standard_normal((*there.shape, 2)) @ [1, 1j]).astype(np.complex64)
+    terms = (there.astype(complex).conj() * spectrum).real * np.where(np.arange(reach + 1) == 0, 1, 2)
+    back = 8 * volume.astype(float) * volume_of(spectrum, box, profile=profile)
+    assert back.sum() == pytest.approx(terms.sum(), abs=1e-5 * np.abs(terms).sum())
+
+
+def test_threads_give_the_same_volume(rng):
+    data = Reference(noise(rng, 21)).data
+    for threads in (2, 3, 8):
+        assert volume_of(data, 21, threads).tobytes() == volume_of(data, 21, 1).tobytes()
+
+
 # Refusals
 
 
@@ -218,6 +286,11 @@ def test_threads_give_the_same_bits(rng):
     (lambda: Reference(np.zeros((8, 9, 8))), r"expected a cube, got 8 x 9 x 8 voxels \(z, y, x\)"),
     (lambda: Reference(np.full((8, 8, 8), np.nan)), "expected finite numbers, got NaN or infinity"),
     (lambda: Reference(np.zeros((8, 8, 8)), 4), "band: expected 1 to 3 shells for a box of 8 voxels, got 4"),
+    (lambda: volume_of(np.zeros((5, 5, 5)), 8), r"spectrum: expected \(2 reach \+ 1, .*got \(5, 5, 5\)"),
+    (lambda: volume_of(np.zeros((4, 4, 3)), 8), "spectrum: expected"),
+    (lambda: volume_of(np.zeros((5, 5)), 8), "spectrum: expected"),
+    (lambda: volume_of(np.zeros((33, 33, 17)), 8), "reach below 16, got"),
+    (lambda: volume_of(np.zeros((5, 5, 3)), 8, profile=np.ones(7)), r"profile: expected 8 values, got \(7,\)"),
 ])
 def test_refusals(call, said):
     with pytest.raises(InputError, match=said):
@@ -238,6 +311,8 @@ def test_the_kernel_refuses_what_does_not_fit(change, said):
                  "factor": 1.0, "spectrum": np.zeros((5, 5, 3), np.complex64), "threads": 1} | change
     with pytest.raises(ValueError, match=said):
         _kernels.transform_cube(**arguments)
+    with pytest.raises(ValueError, match=said):
+        _kernels.inverse_transform_cube(**arguments)
 
 
 @pytest.mark.parametrize(("n", "length", "reach"), [(5, 5, 4), (4, 4, 3), (4, 9, 8), (3, 8, 5), (1, 1, 0), (1, 4, 2)])

@@ -23,6 +23,7 @@ from concordet.simulation import (
     simulate_subtomograms,
     smoothed,
 )
+from concordet.simulation.mean_power import mean_slice_power
 from reference import simulation as slow
 
 CENTRES = np.array([[2.5, 0.5, -1.0], [-2.0, 2.5, 1.0], [0.0, -2.0, 2.5], [-1.5, -1.0, -3.0]])
@@ -219,6 +220,39 @@ def test_a_spread_of_defocus_gives_every_particle_its_own(molecule):
     defoci = [p.defocus for p in simulate_subtomograms([molecule], [8], views, snr=1, max_shift=2)]
     assert len(set(defoci)) == 8
     assert 55000 <= min(defoci) < max(defoci) <= 65000
+
+
+# The power of the signal, which sets the level of the noise
+
+
+@pytest.mark.parametrize("orientations", ["uniform", "about-y"])
+@pytest.mark.parametrize("box", [12, 13])
+def test_the_mean_power_of_slices_is_that_over_all_orientations(box, orientations):
+    """The sum over voxels at points of a sphere, or of a circle about z."""
+    molecule = Molecule(blobs(box), box / 2 - 1).volume
+    z, y, x = np.nonzero(molecule)
+    at = np.stack([x, y, z]) - box // 2
+    mean = mean_slice_power(molecule, orientations)
+    for foot, ky in [(0.0, 0), (0.7, 0), (1.3, 1), (2.25, 2), (3.6, 1)]:
+        count = 4000
+        if orientations == "uniform":
+            heights = 1 - 2 * (np.arange(count) + 0.5) / count
+            turn, radius = np.arange(count) * np.pi * (1 + np.sqrt(5)), np.hypot(foot, ky)
+            across, along = radius * np.sqrt(1 - heights**2), radius * heights
+        else:
+            turn, across, along = np.arange(count) * 2 * np.pi / count, foot, np.full(count, ky)
+        k = np.stack([across * np.cos(turn), across * np.sin(turn), along], axis=1)
+        values = np.exp(-2j * np.pi / box * k @ at) @ molecule[z, y, x] * box**-1.5
+        assert mean(np.array([foot]), np.array([ky]))[0, 0] == pytest.approx((np.abs(values) ** 2).mean(), rel=5e-3)
+
+
+@pytest.mark.parametrize(("orientations", "count", "tolerance"), [("uniform", 300, 0.02), ("about-y", 100, 0.015)])
+def test_the_expected_power_is_the_mean_of_many_poses(molecule, orientations, count, tolerance):
+    views = TiltViews(24, np.arange(-50, 66, 8), 12.0)
+    poses = random_poses(count, orientations, 0.0, np.random.default_rng(4))
+    powers = [views.signal(molecule.posed(rotation, np.zeros(3)), 60000.0).power for rotation in poses.rotations]
+    assert np.std(powers) / np.mean(powers) / np.sqrt(count) < tolerance / 2
+    assert views.signal_power(molecule.volume, orientations) == pytest.approx(np.mean(powers), rel=tolerance)
 
 
 # Sets

@@ -29,4 +29,13 @@ void inverse_transform(std::complex<float>* spectrum, float* image, int height, 
 void transform_cube(View<const float, 3> volume, View<const float, 1> profile, int length, float factor,
                     View<std::complex<float>, 3> spectrum, int threads);
 
+/// The way back, cropped to a cube:
+///
+///     volume(x) = factor profile(x) profile(y) profile(z) sum_k spectrum(k) exp(+2 pi i k . (x - n // 2) / length)
+///
+/// over all k of both halves of space, each frequency once: half of the values at +-length / 2, none of those beyond.
+/// Arguments as above; on kx = 0 the spectrum's Hermitian part counts.
+void inverse_transform_cube(View<const std::complex<float>, 3> spectrum, View<const float, 1> profile, int length,
+                            float factor, View<float, 3> volume, int threads);
+
 }  // namespace concordet

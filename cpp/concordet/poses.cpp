@@ -4,12 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
-#include <new>
 #include <numbers>
 #include <optional>
 
-#include "aligned.hpp"
+#include "band.hpp"
 #include "check.hpp"
 #include "poses_loops.hpp"
 #include "threads.hpp"
@@ -20,117 +18,18 @@ namespace {
 using Complex = std::complex<float>;
 using Eigen::Matrix3d;
 using Eigen::Vector3d;
-using Rotation = Eigen::Matrix<double, 3, 3, Eigen::RowMajor>;
 
 const PoseLoops& loops() {
     static const PoseLoops& chosen = CHOSEN_LOOPS(pose_loops);
     return chosen;
 }
 
-/// Of |R^T R - I|: a rotation that is none would be sampled outside the reference.
-constexpr double tolerance = 1e-3;
 /// Newton steps turn the phase of the highest coefficient by at most this part of a turn.
 constexpr double largest_phase_step = 0.3;
 /// Share of the mean curvature that is added to every direction.
 constexpr double damping = 0.05;
 /// Items that share one preparation of their particle at most, so that few particles still occupy all threads.
 constexpr std::int64_t longest_run = 64;
-
-using Floats = Aligned<float>;
-
-/// A reference of which the band reads more bytes than a last-level cache keeps: blocks to come are prefetched
-/// (128^3: a third of the time; at 64^3 it would cost a tenth).
-constexpr double large_reference = 16e6;
-
-/// The coefficients of a band in cubes, so that those sampled together lie together in any rotated reference.
-struct Band {
-    std::vector<std::int32_t> order;    ///< coefficient of each point
-    int count;                          ///< of points: filled up with k = 0 to whole blocks
-    Floats kx, ky, kz;
-    double radius;                      ///< the largest |k|
-
-    template <class Number>
-    explicit Band(View<const Number, 2> k);
-    BandPoints points() const { return {kx, ky, kz, count}; }
-};
-
-/// Cubes of 8 coefficients a side, each of 8 cubes of 4: their 16 grid steps of footprint fit a first-level cache.
-template <class Number>
-Band::Band(View<const Number, 2> k)
-    : order(static_cast<std::size_t>(k.shape[0])),
-      count(static_cast<int>((k.shape[0] + point_block - 1) / point_block * point_block)),
-      kx(count), ky(count), kz(count), radius(0) {
-    const std::int64_t coefficients = k.shape[0];
-    for (std::int64_t j = 0; j < coefficients; ++j) {
-        double squared = 0;
-        for (int axis : {0, 1, 2}) squared += static_cast<double>(k(j, axis)) * static_cast<double>(k(j, axis));
-        require(std::isfinite(squared), "k: expected finite numbers, got NaN or infinity");
-        radius = std::max(radius, std::sqrt(squared));
-    }
-    require(radius < 4096, "k: expected |k| below 4096, got ", radius);
-    const int reach = static_cast<int>(std::ceil(radius)), cubes = (2 * reach) / 8 + 1;
-    std::vector<std::int32_t> cells(order.size());
-    for (std::int64_t j = 0; j < coefficients; ++j) {
-        std::int64_t large = 0, small = 0;
-        for (int axis : {2, 1, 0}) {
-            const int at = static_cast<int>(static_cast<float>(k(j, axis)) + static_cast<float>(reach));
-            large = large * cubes + at / 8;
-            small = small * 2 + at / 4 % 2;
-        }
-        cells[j] = static_cast<std::int32_t>(large * 8 + small);
-    }
-    std::vector<std::int32_t> ends(static_cast<std::size_t>(cubes) * cubes * cubes * 8 + 1);
-    for (std::int64_t j = 0; j < coefficients; ++j) ++ends[cells[j] + 1];
-    for (std::size_t i = 1; i < ends.size(); ++i) ends[i] += ends[i - 1];
-    for (std::int64_t j = 0; j < coefficients; ++j) order[ends[cells[j]]++] = static_cast<std::int32_t>(j);
-    for (int i = 0; i < count; ++i) {
-        const bool inside = i < coefficients;
-        kx[i] = inside ? static_cast<float>(k(order[i], 0)) : 0;
-        ky[i] = inside ? static_cast<float>(k(order[i], 1)) : 0;
-        kz[i] = inside ? static_cast<float>(k(order[i], 2)) : 0;
-    }
-}
-
-ReferenceGrid grid_of(const View<const Complex, 3>& reference, const Band& band) {
-    const auto reach = static_cast<int>(reference.shape[2]) - 1;
-    const auto row = static_cast<int>(2 * reference.strides[1]), slice = static_cast<int>(2 * reference.strides[0]);
-    const auto* first = reinterpret_cast<const float*>(reference.data);
-    const double bytes = 16 * std::numbers::pi / 3 * std::pow(2 * band.radius, 3);
-    return {first + static_cast<std::int64_t>(reach) * (static_cast<std::int64_t>(row) + slice), row, slice, reach,
-            bytes > large_reference};
-}
-
-void require_reference(const View<const Complex, 3>& reference, const Band& band) {
-    const std::int64_t extent = reference.shape[0], reach = (extent - 1) / 2;
-    require(extent % 2 == 1 && reference.shape[1] == extent && reference.shape[2] == reach + 1 &&
-                reference.strides[2] == 1 && reference.strides[1] >= reference.shape[2] &&
-                reference.strides[0] >= extent * reference.strides[1],
-            "a reference must be (2 reach + 1, 2 reach + 1, reach + 1) with contiguous rows, got (", extent, ", ",
-            reference.shape[1], ", ", reference.shape[2], ")");
-    // One step is left for what the rotation matrices may be off by.
-    require(static_cast<double>(reach) >= 2 * band.radius * (1 + tolerance) + 1, "the reference reaches to |k| = ",
-            (reach - 2) / 2, ", the coefficients to ", band.radius);
-    require(2 * reach * reference.strides[0] < std::numeric_limits<int>::max() / 2, "the reference is too large: ",
-            extent, " slices");
-}
-
-void require_rotations(const View<const double, 3>& rotations) {
-    require(rotations.shape[1] == 3 && rotations.shape[2] == 3, "rotations must be (item, 3, 3)");
-    for (std::int64_t i = 0; i < rotations.shape[0]; ++i) {
-        Rotation rotation;
-        for (int row : {0, 1, 2})
-            for (int column : {0, 1, 2}) rotation(row, column) = rotations(i, row, column);
-        // Written so that NaN is refused.
-        require((rotation.transpose() * rotation - Rotation::Identity()).cwiseAbs().maxCoeff() <= tolerance,
-                "rotation ", i, " is not orthonormal");
-    }
-}
-
-template <class Number>
-void require_points(const View<const Number, 2>& k, const char* name) {
-    require(k.shape[0] > 0 && k.shape[1] == 3, name, " must be (coefficient, 3), got (", k.shape[0], ", ", k.shape[1], ")");
-    require(k.shape[0] < std::numeric_limits<int>::max() - point_block, "too many coefficients: ", k.shape[0]);
-}
 
 void require_items(const PoseData& data, const PoseItems& items) {
     const std::int64_t count = items.particles.shape[0], coefficients = data.indices.shape[0];
@@ -154,12 +53,6 @@ void require_items(const PoseData& data, const PoseItems& items) {
         for (int axis : {0, 1, 2}) require(std::isfinite(items.shifts(i, axis)), "shift ", i, " is not finite");
     }
     require_rotations({items.rotations.data, items.rotations.shape, items.rotations.strides});
-}
-
-/// 2 R^T in single precision, row by row.
-void write_matrix(const Rotation& rotation, float* matrix) {
-    for (int row : {0, 1, 2})
-        for (int column : {0, 1, 2}) matrix[3 * row + column] = static_cast<float>(2 * rotation(column, row));
 }
 
 Rotation turn(const Vector3d& vector) {
@@ -465,11 +358,8 @@ void project_reference(View<const Complex, 3> reference, View<const float, 2> k,
         const Floats re(band.count), im(band.count);
 #pragma omp for schedule(dynamic, 1)
         for (int i = 0; i < count; ++i) {
-            Rotation rotation;
-            for (int row : {0, 1, 2})
-                for (int column : {0, 1, 2}) rotation(row, column) = rotations(i, row, column);
             float matrix[9];
-            write_matrix(rotation, matrix);
+            write_matrix(rotation_of(rotations, i), matrix);
             kernel.project(grid_of(reference, band), band.points(), matrix, re, im);
             for (std::size_t j = 0; j < band.order.size(); ++j) projections(i, band.order[j]) = {re[j], im[j]};
         }

@@ -39,6 +39,7 @@ void bind_threads(py::module_& module);
 void bind_fft(py::module_& module);
 void bind_projection(py::module_& module);
 void bind_poses(py::module_& module);
+void bind_expectation(py::module_& module);
 void bind_correlation(py::module_& module);
 void bind_resampling(py::module_& module);
 void bind_weighting(py::module_& module);

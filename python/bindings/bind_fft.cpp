@@ -15,6 +15,14 @@ void bind_fft(py::module_& module) {
         py::gil_scoped_release let_python_run;
         transform_cube(from, weights, length, factor, to, threads);
     }, "volume"_a.noconvert(), "profile"_a.noconvert(), "length"_a, "factor"_a, "spectrum"_a.noconvert(), "threads"_a);
+    module.def("inverse_transform_cube", [](const Array<std::complex<float>>& spectrum, const Array<float>& profile,
+                                            int length, float factor, const Array<float>& volume, int threads) {
+        auto from = view<const std::complex<float>, 3>(spectrum, "spectrum");
+        auto weights = view<const float, 1>(profile, "profile");
+        auto to = view<float, 3>(volume, "volume");
+        py::gil_scoped_release let_python_run;
+        inverse_transform_cube(from, weights, length, factor, to, threads);
+    }, "spectrum"_a.noconvert(), "profile"_a.noconvert(), "length"_a, "factor"_a, "volume"_a.noconvert(), "threads"_a);
 }
 
 }  // namespace concordet

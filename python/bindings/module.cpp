@@ -7,6 +7,7 @@ PYBIND11_MODULE(_kernels, module) {
     concordet::bind_fft(module);
     concordet::bind_projection(module);
     concordet::bind_poses(module);
+    concordet::bind_expectation(module);
     concordet::bind_correlation(module);
     concordet::bind_resampling(module);
     concordet::bind_weighting(module);

@@ -27,6 +27,9 @@ def fast_length(n: int) -> int: ...
 def transform_cube(
     volume: Floats, profile: Floats, length: int, factor: float, spectrum: Complexes, threads: int
 ) -> None: ...
+def inverse_transform_cube(
+    spectrum: Complexes, profile: Floats, length: int, factor: float, volume: Floats, threads: int
+) -> None: ...
 def image_frame(shears: Doubles, volume_shape: tuple[int, int, int]) -> ImageFrame: ...
 def shear_forward(
     volume: Floats, shears: Doubles, images: Floats, frame: ImageFrame, threads: int
@@ -120,6 +123,35 @@ def voronoi_weights(
     alpha: float,
     padding: float,
     weights: Doubles,
+    threads: int,
+) -> None: ...
+def accumulate(
+    indices: NDArray[np.int32],
+    box: int,
+    p0: Complexes,
+    p1: Floats,
+    particles: Indices,
+    weights: Indices,
+    rotations: Doubles,
+    shifts: Doubles,
+    shares: Doubles,
+    numerator: Complexes,
+    denominator: Floats,
+    threads: int,
+) -> None: ...
+def shell_sums(
+    references: list[Complexes],
+    indices: NDArray[np.int32],
+    box: int,
+    p0: Complexes,
+    p1: Floats,
+    particles: Indices,
+    weights: Indices,
+    reference_index: Indices,
+    rotations: Doubles,
+    shifts: Doubles,
+    shells: NDArray[np.int32],
+    sums: Doubles,
     threads: int,
 ) -> None: ...
 def warp_affine(

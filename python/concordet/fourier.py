@@ -9,6 +9,7 @@ so that white noise of variance s^2 has E|X|^2 = s^2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +42,23 @@ def _check_band(box: int, band: int) -> None:
         raise InputError(f"box: expected 4 voxels a side or more, got {box}")
     if not 1 <= band <= highest_band(box):
         raise InputError(f"band: expected 1 to {highest_band(box)} shells for a box of {box} voxels, got {band}")
+
+
+def soft_sphere(shape: tuple[int, ...], diameter: float, edge: float = 6.0,
+                centre: Sequence[float] = (0.0, 0.0, 0.0)) -> np.ndarray:
+    """A mask about voxel n // 2 (z, y, x) float32: 1 within `diameter`, then a cosine to 0 over `edge` voxels.
+
+    diameter, edge   voxels; edge 0: a hard edge, the surface itself inside
+    centre           (x, y, z) voxels from n // 2
+    """
+    if not diameter > 0 or edge < 0:
+        raise InputError(f"mask: expected a diameter above 0 and an edge of 0 or more voxels, got {diameter:g} and "
+                         f"{edge:g}")
+    axes = [np.arange(n) - n // 2 - c for n, c in zip(shape, tuple(centre)[::-1], strict=True)]
+    outside = np.sqrt(sum(x**2 for x in np.ix_(*axes))) - diameter / 2
+    if edge == 0:
+        return (outside <= 0).astype(np.float32)
+    return (0.5 + 0.5 * np.cos(np.pi * np.clip(outside / edge, 0, 1))).astype(np.float32)
 
 
 class HalfSpace:
@@ -121,6 +139,34 @@ def transform_cube(volume: np.ndarray, length: int, reach: int, *, profile: np.n
     return spectrum
 
 
+def volume_of(spectrum: np.ndarray, box: int, threads: int = 0, *, profile: np.ndarray | None = None) -> np.ndarray:
+    """The volume (box, box, box) float32 whose transform, padded as that of `Reference`, is `spectrum`.
+
+    spectrum  (2 reach + 1, 2 reach + 1, reach + 1) complex64, as `Reference.data`; frequencies beyond it are zero; its
+              values beyond Nyquist of the padded box are not used, of the two at Nyquist half each
+    profile   (box,): the volume is multiplied by it along every axis; unless given, 1 / sinc^2(x / 2n): what linear
+              interpolation between the points of the spectrum had multiplied it by
+    """
+    spectrum = np.asarray(spectrum, dtype=np.complex64)
+    extent = len(spectrum)
+    if spectrum.shape != (extent, extent, extent // 2 + 1) or not extent % 2 or extent > 4 * box - 1:
+        raise InputError("spectrum: expected (2 reach + 1, 2 reach + 1, reach + 1) points, reach below "
+                         f"{PADDING * box}, got {spectrum.shape}")
+    profile = _flattening(box) if profile is None else np.asarray(profile, np.float32)
+    if profile.shape != (box,):
+        raise InputError(f"profile: expected {box} values, got {profile.shape}")
+    volume = np.empty((box, box, box), dtype=np.float32)
+    length = PADDING * box
+    _kernels.inverse_transform_cube(np.ascontiguousarray(spectrum), np.ascontiguousarray(profile), length,
+                                    float(box) ** 1.5 / float(length) ** 3, volume, threads)
+    return volume
+
+
+def _flattening(box: int) -> np.ndarray:
+    """1 / sinc^2(x / 2n) (box,) float32, x from voxel n // 2."""
+    return (np.sinc((np.arange(box) - box // 2) / (PADDING * box)) ** -2.0).astype(np.float32)
+
+
 class Reference:
     """The transform of a volume on a grid twice as fine, cropped to a band: what is sampled along rotated lattices.
 
@@ -138,9 +184,8 @@ class Reference:
         self.band = highest_band(self.box) if band is None else int(band)
         _check_band(self.box, self.band)
         self.reach = PADDING * self.band + 2
-        length = PADDING * self.box
-        at = np.arange(self.box) - self.box // 2
-        self.data = transform_cube(volume, length, self.reach, profile=np.sinc(at / length) ** -2.0, threads=threads)
+        self.data = transform_cube(volume, PADDING * self.box, self.reach, profile=_flattening(self.box),
+                                   threads=threads)
 
     def project(self, k: np.ndarray, rotations: np.ndarray, threads: int = 0) -> np.ndarray:
         """Coefficients (m, J) complex64 of the rotated volume, A(R^T k).

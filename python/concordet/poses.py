@@ -87,7 +87,8 @@ def score(references: Reference | Sequence[Reference], half: HalfSpace, p0: Arra
     problem = _Problem(references, half, p0, p1, inverse_noise, band)
     items = problem.items(particles, rotations, shifts, weights, reference_index)
     options = _shift_options(xi, max_shift, newton, search_shifts)
-    _kernels.score_poses(*problem.arrays, *items, options, threads)
+    if len(items[0]):
+        _kernels.score_poses(*problem.arrays, *items, options, threads)
     return Scored(*items[3:])
 
 
@@ -117,7 +118,8 @@ def refine(references: Reference | Sequence[Reference], half: HalfSpace, p0: Arr
     problem = _Problem(references, half, p0, p1, inverse_noise, band)
     items = problem.items(particles, rotations, shifts, weights, reference_index)
     options = _shift_options(xi, max_shift, newton, search_shifts)
-    _kernels.refine_poses(*problem.arrays, *items, options, sweeps, step, threads)
+    if len(items[0]):
+        _kernels.refine_poses(*problem.arrays, *items, options, sweeps, step, threads)
     return Scored(*items[3:])
 
 

@@ -29,6 +29,18 @@ def corrected(volume):
     return volume * profile * profile[:, None] * profile[:, None, None]
 
 
+def volume_of(spectrum, box):
+    """n^{3/2} / (2n)^3 sum_k spectrum(k) exp(2 pi i k . (x - n // 2) / 2n): both halves, each frequency once."""
+    reach = spectrum.shape[2] - 1
+    whole = np.concatenate([spectrum[::-1, ::-1, :0:-1].conj(), spectrum], axis=2).astype(complex)
+    line = np.arange(-reach, reach + 1)
+    # Of the two that stand for Nyquist, half each; beyond, those within are repeated.
+    once = np.where(abs(line) < box, 1.0, np.where(abs(line) == box, 0.5, 0.0))
+    waves = np.exp(1j * np.pi / box * np.outer(line, np.arange(box) - box // 2)) * once[:, None]
+    summed = np.einsum("kz,ly,mx,klm->zyx", waves, waves, waves, whole, optimize=True)
+    return summed.real * box**1.5 / (2 * box) ** 3
+
+
 def project(volume, k, rotation):
     """Coefficients (J,) of the volume after rotation: transform of the corrected volume at half steps, interpolated."""
     at = 2 * (np.asarray(k, float) @ rotation)

@@ -73,3 +73,19 @@ def test_the_report_is_one_page_with_both_figures_and_the_table(demo):
     table = page[page.index("<table"):page.index("</table>")]
     for name in NAMES:
         assert name in table
+
+
+def test_two_molecules_are_averaged_and_told_apart(demo):
+    folder, _, said = demo
+    record = json.loads((folder / "demo.json").read_text())
+    figures = record["quality"]["averaging"]
+    assert figures["f1"] >= 0.95
+    assert len(figures["correlations"]) == 2 and min(figures["correlations"]) >= 0.95
+    assert record["stages"]["averaging"]["cpu_seconds"] < 20
+    assert "class 1" in said and "F1" in said
+    for k in (1, 2):
+        average, truth = (read_volume(folder / f"class_{k:03d}{end}.mrc")[0] for end in ("", "_truth"))
+        assert evaluation.pearson(average, truth, 1.0) >= 0.9
+    page = (folder / "report.html").read_text()
+    for heading in ("Averages", "Classes of particles", "Orientations of the particles"):
+        assert f"{heading}</h2>" in page

@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Sequence
 
 from concordet import __version__
-from concordet.cli import common, demo, evaluate, info, reconstruct, simulate
+from concordet.cli import average, common, demo, evaluate, info, reconstruct, simulate
 from concordet.errors import InputError, RunError
 
-VERBS = (demo, reconstruct, simulate, evaluate, info)
+VERBS = (demo, reconstruct, simulate, average, evaluate, info)
 
 
 def parser() -> common.Parser:
@@ -46,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except RunError as error:
             return _failed(args, f"concordet: {error}", 1)
         except Terminated as end:
-            return _failed(args, "concordet: terminated; nothing was written", 128 + end.args[0])
+            return _failed(args, f"concordet: terminated; {_left(args)}", 128 + end.args[0])
         except KeyboardInterrupt:
-            return _failed(args, "concordet: interrupted; nothing was written", 130)
+            return _failed(args, f"concordet: interrupted; {_left(args)}", 130)
         except BrokenPipeError:
             sys.stderr.close()
             return 1
@@ -71,6 +71,14 @@ def end_in_order_when_told_to() -> None:
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), end)
+
+
+def _left(args) -> str:
+    """What an interrupted run leaves."""
+    folder = getattr(args, "checkpoint", None)
+    if folder is not None and any(folder.rglob("checkpoint_*.npz")):
+        return f"no output was written, --resume goes on from {folder}"
+    return "nothing was written"
 
 
 def _failed(args, message: str, status: int) -> int:

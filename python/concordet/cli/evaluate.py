@@ -143,6 +143,9 @@ def run_fsc(args: argparse.Namespace) -> int:
     if a.shape != b.shape:
         raise InputError(f"{args.volumes[1]}: expected {a.shape} voxels (z, y, x) as in {args.volumes[0]}, "
                          f"got {b.shape}")
+    for path, volume in zip(args.volumes, (a, b), strict=True):
+        if volume.min() == volume.max():
+            raise InputError(f"{path}: expected a volume of different values, got {volume.flat[0]:g} in every voxel")
     voxel_size = common_voxel_size(args, [header, other])
     mask = _fsc_mask(args, a.shape, voxel_size)
     frequencies, curve = evaluation.fsc(a, b)
@@ -187,4 +190,8 @@ def _fsc_mask(args: argparse.Namespace, shape: tuple[int, ...], voxel_size: floa
     if not (args.mask_diameter > 0 and voxel_size > 0):
         raise InputError(f"--mask-diameter: expected more than 0 angstrom and a known voxel size, got "
                          f"{args.mask_diameter:g} and {voxel_size:g}")
+    diagonal = voxel_size * float(np.linalg.norm(shape))
+    if args.mask_diameter > diagonal:
+        raise InputError(f"--mask-diameter: expected at most the diagonal of the volumes, {diagonal:.4g} A, got "
+                         f"{args.mask_diameter:g}")
     return evaluation.soft_sphere(shape, args.mask_diameter / voxel_size, args.mask_edge)

@@ -26,7 +26,8 @@ def add_parser(verbs: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--phantom", default="cell", metavar="cell|MODEL.cif|MAP.mrc",
-                        help="an analytic cell of the size asked for, an atomic model (needs gemmi), or a map")
+                        help="an analytic cell of the size asked for, an atomic model (.cif .mmcif .pdb .ent; needs "
+                             "gemmi), or a map (.mrc .map .rec); any of these with .gz too")
     parser.add_argument("--axes", type=common.finite, nargs="+", default=[0.0, 45.0, 90.0, 135.0], metavar="DEG",
                         help="azimuths of the tilt axes (default: 0 45 90 135)")
     parser.add_argument("--tilt-range", type=common.finite, nargs=2, default=(-60.0, 60.0), metavar=("LOW", "HIGH"),
@@ -56,7 +57,8 @@ def phantom(args: argparse.Namespace):
         return simulation.MapPhantom(volume)
     if name.endswith((".cif", ".pdb", ".ent", ".mmcif")):
         return simulation.model_phantom(path, args.voxel_size)
-    raise InputError(f"--phantom: expected cell, a .cif or .pdb model, or an .mrc map, got {args.phantom}")
+    raise InputError("--phantom: expected cell, a model (.cif .mmcif .pdb .ent) or a map (.mrc .map .rec), got "
+                     f"{args.phantom}")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -22,6 +22,8 @@ from concordet.rigid import Poses
 
 MAPS = (".mrc", ".map", ".rec")
 MODELS = (".cif", ".mmcif", ".pdb", ".ent")
+# Of a tilt series alone. Voltage, Cs and amplitude contrast are written into the STAR files in either mode.
+TILT_SERIES = {"step": 3.0, "defocus": -6.0, "defocus_spread": 0.0, "ctf": "premultiplied"}
 SMALLEST_BOX = 8
 # Shares of a map's power outside the ball that shifts leave room for: worth a warning, and not to be cut off.
 NOTED_OUTSIDE, MOST_OUTSIDE = 0.001, 0.02
@@ -38,11 +40,13 @@ def add_parser(kinds: Any) -> None:
                     "... (tilt-series mode: also truth_ctf_001.mrc ..., times CTF and MTF).")
     parser.set_defaults(run=run)
     parser.add_argument("maps", nargs="+", type=Path, metavar="MODEL|MAP",
-                        help="molecules, a class each: atomic models (.cif .pdb; needs gemmi) or maps (.mrc)")
+                        help=f"molecules, a class each: atomic models ({' '.join(MODELS)}; needs gemmi) or maps "
+                             f"({' '.join(MAPS)}); any of these with .gz too")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder without particles")
     parser.add_argument("--count", type=common.positive_int, nargs="+", default=[100], metavar="N",
                         help="particles, of all molecules alike or one number for each (default: 100)")
-    parser.add_argument("--box", type=common.positive_int, default=64, metavar="N", help="voxels along each side")
+    parser.add_argument("--box", type=common.positive_int, default=64, metavar="N",
+                        help="voxels along each side; RELION needs an even number")
     parser.add_argument("--voxel-size", type=common.finite, metavar="A",
                         help="angstrom (default: the first map's; 6 for models)")
     parser.add_argument("--resolution", type=common.finite, metavar="A",
@@ -63,16 +67,20 @@ def add_parser(kinds: Any) -> None:
     parser.add_argument("--tilt-range", type=common.finite, nargs=2, default=(-60.0, 60.0), metavar=("LOW", "HIGH"),
                         help="degrees, about y (default: -60 60)")
     group = parser.add_argument_group("tilt series")
-    group.add_argument("--step", type=common.finite, default=3.0, metavar="DEG", help="degrees between tilts")
-    group.add_argument("--defocus", type=common.finite, default=-6.0, metavar="UM",
-                       help="micrometres, negative: underfocus")
-    group.add_argument("--defocus-spread", type=common.not_negative, default=0.0, metavar="UM",
-                       help="particles are uniform within +- this of the defocus, each with its own weight")
+    group.add_argument("--step", type=common.finite, metavar="DEG",
+                       help=f"degrees between tilts (default: {TILT_SERIES['step']:g})")
+    group.add_argument("--defocus", type=common.finite, metavar="UM",
+                       help=f"micrometres, negative: underfocus (default: {TILT_SERIES['defocus']:g})")
+    group.add_argument("--defocus-spread", type=common.not_negative, metavar="UM",
+                       help="particles are uniform within +- this of the defocus, each with its own weight (default: "
+                            f"{TILT_SERIES['defocus_spread']:g})")
     group.add_argument("--cs", type=common.finite, default=2.7, metavar="MM", help="spherical aberration")
     group.add_argument("--voltage", type=common.finite, default=300.0, metavar="KV", help="kilovolt")
     group.add_argument("--amplitude-contrast", type=common.finite, default=0.07, help="0 to 1")
-    group.add_argument("--ctf", choices=["premultiplied", "raw"], default="premultiplied",
-                       help="particles sum CTF x image with weight sum CTF^2, or images inverted with weight CTF")
+    group.add_argument("--ctf", choices=["premultiplied", "raw"],
+                       help="premultiplied: particles sum CTF x image with weight sum CTF^2, as RELION 4 and later "
+                            "have them; raw: images inverted with weight CTF, as RELION 3.1 understands them (default: "
+                            f"{TILT_SERIES['ctf']})")
     parser.add_argument("--no-report", dest="report", action="store_false", help="no .html page")
     common.add_common(parser)
 
@@ -83,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
     voxel_size = args.voxel_size = chosen_voxel_size(args)
     # Of a molecule its spline, 8 boxes; of every particle at work the tables of a slice, 2 boxes of complex numbers.
     workers = common.threads(args) or omp_threads()
-    common.check_memory(4.0 * args.box**3 * (10 * len(args.maps) + 16 * workers))
+    # The mean power of the slices of a tilt series is found before them, on twice the box.
+    boxes = max(10 * len(args.maps) + 16 * workers, 0 if args.mode == "wedge" else 10 * len(args.maps) + 56)
+    common.check_memory(4.0 * args.box**3 * boxes)
     views = chosen_views(args, voxel_size)
     record = RunRecord("simulate subtomograms", common.plain_arguments(args))
     with record.stage("molecules"):
@@ -145,6 +155,9 @@ def check(args: argparse.Namespace, counts: Sequence[int]) -> float:
     if radius < 2:
         raise InputError(f"--max-shift: expected at most {args.box / 2 - 3:g} voxels in a box of {args.box}, got "
                          f"{args.max_shift:g}")
+    if args.box % 2:
+        warnings.warn(f"--box {args.box}: RELION needs an even number of voxels", stacklevel=1)
+    choose_tilt_series(args)
     if args.mode == "tilt-series":
         check_tilt_series(args)
     for path in args.maps:
@@ -159,6 +172,17 @@ def check(args: argparse.Namespace, counts: Sequence[int]) -> float:
         if (args.output / name).exists():
             raise InputError(f"{args.output / name}: expected a folder without particles for --output, got this one")
     return radius
+
+
+def choose_tilt_series(args: argparse.Namespace) -> None:
+    """Defaults of the flags that only a tilt series has; a warning where a wedge was given some."""
+    given = [name for name in TILT_SERIES if getattr(args, name) is not None]
+    if args.mode == "wedge" and given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        warnings.warn(f"{flags}: of --mode tilt-series only, not used with --mode wedge", stacklevel=1)
+    for name, value in TILT_SERIES.items():
+        if name not in given:
+            setattr(args, name, value)
 
 
 def check_tilt_series(args: argparse.Namespace) -> None:
@@ -215,6 +239,11 @@ def load(path: Path, args: argparse.Namespace, voxel_size: float, radius: float)
         own_size = voxel_size
     else:
         volume, header = read_volume(path)
+        if min(volume.shape) < 2:
+            raise InputError(f"{path}: expected a map with three axes, got "
+                             f"{' x '.join(map(str, volume.shape[::-1]))} voxels")
+        if volume.min() == volume.max():
+            raise InputError(f"{path}: expected a map of a molecule, got {volume.flat[0]:g} in every voxel")
         own_size = header.voxel_size[0] or voxel_size
         if not header.voxel_size[0]:
             warnings.warn(f"{path}: says no voxel size; {voxel_size:g} A is taken", stacklevel=1)

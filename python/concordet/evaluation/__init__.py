@@ -1,5 +1,7 @@
 """How good results are: volumes, averages, poses and classes against the truth, each other, or what they predict."""
 
+from concordet.fourier import soft_sphere
+
 from .averages import Alignment, SignalToNoise, align, signal_to_noise, symmetry_axis, symmetry_score
 from .classes import ClassMatch, match_classes
 from .orientations import (
@@ -21,7 +23,6 @@ from .volumes import (
     masked_fsc,
     measurable_band,
     pearson,
-    soft_sphere,
 )
 
 __all__ = [

@@ -12,8 +12,8 @@ from concordet import rigid
 from concordet.correlation import Matcher, band_limit, shift_grid
 from concordet.errors import InputError
 from concordet.evaluation.orientations import measured_by
-from concordet.evaluation.volumes import pearson, soft_sphere
-from concordet.fourier import HalfSpace, Reference, as_cube, highest_band
+from concordet.evaluation.volumes import pearson
+from concordet.fourier import HalfSpace, Reference, as_cube, highest_band, soft_sphere
 from concordet.poses import Scored, refine, score
 from concordet.wedge import Weight
 
@@ -21,12 +21,15 @@ Vector = Sequence[float] | np.ndarray  # (x, y, z)
 
 # Radius of the sphere an average is judged in, in parts of its box; as the neutral evaluator has it.
 MASK_RADIUS = 0.42
-# Alignment: shells searched, radius of a molecule in parts of the box, poses kept of the search and then refined.
-_SEARCH_SHELLS, _SEARCH_RADIUS = 9, 0.35
+# Alignment: shells searched for a molecule of this radius in parts of the box, more for a smaller one, up to a limit;
+# poses kept of the search and then refined.
+_SEARCH_SHELLS, _SEARCH_RADIUS, _MOST_SHELLS = 9, 0.35, 18
 _CANDIDATES, _REFINED = 30, 6
 # A coefficient carried back is mixed from those around it. Asking that these were measured too, a quarter of a voxel
 # away, leaves a bias of -5 to 5 %; without it 6 to 15 % of the signal are lost, with a whole voxel shells run empty.
 _NEIGHBOURS = 0.25 * np.concatenate([np.eye(3), -np.eye(3)])
+# Noise of a shell in parts of its power, less than which is no estimate: interpolation alone leaves more.
+_LEAST_NOISE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,12 @@ def _best_pose(volume: np.ndarray, truth: np.ndarray, half: HalfSpace, max_shift
                threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Rotation and shift of `truth` of highest correlation with `volume`: search of low shells, refined to Nyquist."""
     box = half.box
-    last = min(_SEARCH_SHELLS, half.band)
-    matcher = Matcher(box, shells=(1, last), band_limit=band_limit(_SEARCH_RADIUS * box, last, box),
-                      shifts=shift_grid(max_shift, box / (2 * last)), threads=threads)
+    radius = min(_radius(truth), _SEARCH_RADIUS * box)
+    last = min(int(np.clip(_SEARCH_SHELLS * _SEARCH_RADIUS * box / radius, _SEARCH_SHELLS, _MOST_SHELLS)), half.band)
+    # The ball about the cube of shifts, then the cube: max_shift bounds each axis.
+    shifts = shift_grid(np.sqrt(3) * max_shift, box / (2 * last))
+    shifts = shifts[(np.abs(shifts) <= max_shift + 1e-6).all(axis=1)]
+    matcher = Matcher(box, shells=(1, last), band_limit=band_limit(radius, last, box), shifts=shifts, threads=threads)
     volume, truth = volume / volume.std(), truth / truth.std()
     whole = half.transform(volume, threads=threads)[None]
     low = len(matcher.half)
@@ -112,6 +118,17 @@ def _best_pose(volume: np.ndarray, truth: np.ndarray, half: HalfSpace, max_shift
     scored, _, scales = judge(refine, scale, scored.rotations[:_REFINED], scored.shifts[:_REFINED])
     scored, _, _ = judge(refine, float(max(scales[0], 1e-3)), scored.rotations[:1], scored.shifts[:1], step=0.02)
     return scored.rotations[0], scored.shifts[0]
+
+
+def _radius(volume: np.ndarray) -> float:
+    """Voxels about the centre of mass of the power of a map that hold 95 % of it, its most common grey level off."""
+    power = np.square(volume - np.median(volume), dtype=np.float64)
+    axes = np.ix_(*[np.arange(n) for n in volume.shape])
+    total = power.sum()
+    squared = sum((axis - (power * axis).sum() / total) ** 2 for axis in axes)
+    order = np.argsort(squared, axis=None)
+    inside = np.searchsorted(np.cumsum(power.ravel()[order]), 0.95 * total)
+    return max(2.0, float(np.sqrt(squared.ravel()[order[min(inside, power.size - 1)]])))
 
 
 def symmetry_score(volume: np.ndarray, fold: int, *, axis: Vector = (0.0, 0.0, 1.0),
@@ -230,7 +247,7 @@ class SignalToNoise:
     correlation      of two particles where both measured, up to the band
     snr              variance of the signal over that of the noise in the whole box (or mask), before the wedge
     standard_error   of `snr`, from the number of coefficients compared
-    shells           (K,) signal to noise per shell |k| = 1 ... K
+    shells           (K,) signal to noise per shell |k| = 1 ... K; NaN where there is next to no noise
     """
 
     correlation: float
@@ -323,5 +340,7 @@ def _ratio(half: HalfSpace, signal: np.ndarray, power: np.ndarray, seen: np.ndar
     if not noise > 0 or cross.sum() > (1 - 1e-6) * both.sum():
         raise InputError("signal to noise: expected particles with noise of their own, got none (one volume twice?)")
     error = np.sqrt((sizes**2 * per_power**2 / (2 * pairs)).sum()) / noise
-    return SignalToNoise(float(cross.sum() / both.sum()), float(sizes @ per_signal / noise), float(error),
-                         per_signal / np.maximum(per_power - per_signal, 1e-30))
+    per_noise = per_power - per_signal
+    told = per_noise > _LEAST_NOISE * per_power
+    shells = np.divide(per_signal, per_noise, out=np.full(len(told), np.nan), where=told)
+    return SignalToNoise(float(cross.sum() / both.sum()), float(sizes @ per_signal / noise), float(error), shells)

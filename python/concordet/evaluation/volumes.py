@@ -121,23 +121,6 @@ def _random_phases(volume: np.ndarray, cut: float, rng: np.random.Generator) -> 
     return np.fft.irfftn(spectrum, volume.shape, axes=(0, 1, 2))
 
 
-def soft_sphere(shape: tuple[int, ...], diameter: float, edge: float = 6.0,
-                centre: Sequence[float] = (0.0, 0.0, 0.0)) -> np.ndarray:
-    """A mask about voxel n // 2 (z, y, x) float32: 1 within `diameter`, then a cosine to 0 over `edge` voxels.
-
-    diameter, edge   voxels; edge 0: a hard edge, the surface itself inside
-    centre           (x, y, z) voxels from n // 2
-    """
-    if not diameter > 0 or edge < 0:
-        raise InputError(f"mask: expected a diameter above 0 and an edge of 0 or more voxels, got {diameter:g} and "
-                         f"{edge:g}")
-    axes = [np.arange(n) - n // 2 - c for n, c in zip(shape, tuple(centre)[::-1], strict=True)]
-    outside = np.sqrt(sum(x**2 for x in np.ix_(*axes))) - diameter / 2
-    if edge == 0:
-        return (outside <= 0).astype(np.float32)
-    return (0.5 + 0.5 * np.cos(np.pi * np.clip(outside / edge, 0, 1))).astype(np.float32)
-
-
 def measurable_band(band: Sequence[float], voxel_size: float) -> tuple[float, float] | None:
     """The part of a band (longest, shortest), angstrom, up to Nyquist, 2 voxels; None where nothing is left."""
     longest, shortest = band

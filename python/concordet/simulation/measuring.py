@@ -14,9 +14,8 @@ import numpy as np
 
 from concordet import ctf, wedge
 from concordet.errors import InputError
+from concordet.simulation.mean_power import Orientations, mean_slice_power
 
-# Images of one molecule differ by some 10 % in variance: poses from which the noise level of a tilt series is found.
-PILOT_POSES = 32
 # Multiplications of a matrix product of float32; OpenBLAS starts threads at 2^18.
 _ONE_THREAD = 200_000
 
@@ -38,7 +37,6 @@ class Views(Protocol):
 
     box: int
     kind: wedge.Kind
-    pilots: int         # poses that tell the power of a molecule; 0: any pose has that of the map itself
 
     @property
     def noise_power(self) -> float:
@@ -49,6 +47,9 @@ class Views(Protocol):
 
     def signal(self, volume: np.ndarray, defocus: float) -> Measured:
         """Of a posed molecule (n, n, n)."""
+
+    def signal_power(self, volume: np.ndarray, orientations: Orientations) -> float:
+        """Of a molecule (n, n, n), expected over its poses."""
 
     def noise(self, rng: np.random.Generator, defocus: float) -> Measured:
         """Of white noise of variance 1."""
@@ -65,7 +66,6 @@ class WedgeView:
     """
 
     kind: wedge.Kind = "binary"
-    pilots = 0
     noise_power = 1.0
 
     def __init__(self, box: int, weight: wedge.Weight):
@@ -83,6 +83,9 @@ class WedgeView:
     def signal(self, volume: np.ndarray, defocus: float = 0) -> Measured:
         seen = np.fft.irfftn(np.fft.rfftn(volume) * self._half, volume.shape, axes=(0, 1, 2))
         return Measured((self._scale * seen).astype(np.float32), float(np.var(volume, dtype=np.float64)))
+
+    def signal_power(self, volume: np.ndarray, orientations: Orientations) -> float:
+        return float(np.var(volume, dtype=np.float64))
 
     def noise(self, rng: np.random.Generator, defocus: float = 0) -> Measured:
         return self.signal(rng.standard_normal((self.box,) * 3, dtype=np.float32))
@@ -120,8 +123,6 @@ class TiltViews:
     SNR   variance of the images' signal, CTF and MTF in it, over variance of their noise; over all tilts together
     """
 
-    pilots = PILOT_POSES
-
     def __init__(self, box: int, tilts: Sequence[float] | np.ndarray, voxel_size: float, optics: Optics | None = None,
                  *, premultiplied: bool = True):
         self.box, self.voxel_size, self.optics = box, float(voxel_size), optics or Optics()
@@ -157,6 +158,16 @@ class TiltViews:
                                    columns)
 
         return self._inverted(slice_at, defocus, of_noise=False)
+
+    def signal_power(self, volume: np.ndarray, orientations: Orientations) -> float:
+        mean = mean_slice_power(volume, orientations)
+        ky = np.arange(self.box // 2 + 1)
+
+        def amplitude_at(feet: np.ndarray, tilt: float) -> np.ndarray:
+            values = np.sqrt(mean(feet, ky)).astype(np.float32)
+            return np.concatenate([values, values[1:]])
+
+        return self._inverted(amplitude_at, self.optics.defocus, of_noise=False).power
 
     def noise(self, rng: np.random.Generator, defocus: float) -> Measured:
         n = self.box

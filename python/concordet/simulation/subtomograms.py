@@ -15,16 +15,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from concordet import rigid
 from concordet.errors import InputError
+from concordet.simulation.mean_power import Orientations
 from concordet.simulation.measuring import Measured, Views
 from concordet.simulation.molecules import Molecule, largest_radius
-
-Orientations = Literal["uniform", "about-y"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ def random_poses(count: int, orientations: Orientations, max_shift: float, rng: 
     uniform   rotations uniform on SO(3)
     about-y   the map's z axis laid along y, the tilt axis, after a turn about itself; then turned about y
     """
-    if orientations not in get_args(Orientations):
-        raise InputError(f"orientations: expected {' or '.join(get_args(Orientations))}, got {orientations}")
+    _check_orientations(orientations)
     if orientations == "uniform":
         rotations = rigid.random_rotations(count, rng)
     else:
@@ -65,6 +63,11 @@ def random_poses(count: int, orientations: Orientations, max_shift: float, rng: 
         z_to_y = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
         rotations = rigid.from_zyz(0.0, about_y, 0.0) @ z_to_y @ rigid.from_zyz(about_z, 0.0, 0.0)
     return rigid.Poses(rotations, rng.uniform(-max_shift, max_shift, (count, 3)))
+
+
+def _check_orientations(orientations: str) -> None:
+    if orientations not in get_args(Orientations):
+        raise InputError(f"orientations: expected {' or '.join(get_args(Orientations))}, got {orientations}")
 
 
 def simulate_subtomograms(molecules: Sequence[Molecule], counts: Sequence[int], views: Views, *, snr: float | None,
@@ -93,8 +96,8 @@ def simulate_subtomograms(molecules: Sequence[Molecule], counts: Sequence[int], 
             raise InputError(f"map: expected a radius of at most {largest:g} voxels, for shifts of {max_shift:g} in a "
                              f"box of {views.box}, got {molecule.radius:g}")
     owners = np.repeat(np.arange(len(molecules)), counts)
-    sigmas = [0.0 if snr is None else _noise_level(molecule, views, snr, orientations, (seed, place))
-              for place, molecule in enumerate(molecules)]
+    _check_orientations(orientations)
+    sigmas = [0.0 if snr is None else _noise_level(molecule, views, snr, orientations) for molecule in molecules]
 
     def make(index: int) -> Subtomogram:
         owner = int(owners[index])
@@ -132,15 +135,9 @@ def _in_order(make: Callable[[int], Subtomogram], items: Sequence[int], threads:
                 future.cancel()
 
 
-def _noise_level(molecule: Molecule, views: Views, snr: float, orientations: Orientations, seed: tuple[int, int]
-                 ) -> float:
+def _noise_level(molecule: Molecule, views: Views, snr: float, orientations: Orientations) -> float:
     """Standard deviation of the noise, in the unit of the map, for the SNR."""
-    signal = float(np.var(molecule.volume, dtype=np.float64))
-    if views.pilots:
-        # A seed of three numbers, where particles have two: pilots share no particle's pose.
-        poses = random_poses(views.pilots, orientations, 0.0, np.random.default_rng([*seed, views.pilots]))
-        signal = float(np.mean([views.signal(molecule.posed(rotation, np.zeros(3)), views.defocus()).power
-                                for rotation in poses.rotations]))
+    signal = views.signal_power(molecule.volume, orientations)
     if not signal > 0:
         raise InputError("SNR: expected a map with a signal, got one of a single grey level")
     return float(np.sqrt(signal / views.noise_power / snr))
