@@ -117,7 +117,7 @@ def test_the_aligned_truth_is_written(folder, tmp_path, figures):
     carried, header = read_volume(tmp_path / "t.mrc")
     assert header.voxel_size[0] == pytest.approx(VOXEL)
     again = figures("average", folder / "map.mrc", "--truth", tmp_path / "t.mrc", "--fixed")
-    assert again["correlation"] == pytest.approx(found["correlation"], abs=1e-4)
+    assert again["sharp_correlation"] == pytest.approx(found["sharp_correlation"], abs=1e-4)
     assert np.corrcoef(carried.ravel(), read_volume(folder / "map.mrc")[0].ravel())[0, 1] > 0.9
 
 

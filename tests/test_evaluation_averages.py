@@ -73,7 +73,9 @@ def test_the_correlation_is_that_of_the_masked_map_and_the_carried_truth(rng):
     found = evaluation.align(volume, truth)
     inside = np.linalg.norm(twin.positions(BOX), axis=-1) <= 0.42 * BOX
     np.testing.assert_array_equal(found.masked, volume * inside)
-    assert found.correlation == pytest.approx(np.corrcoef(found.masked.ravel(), found.moved.ravel())[0, 1])
+    assert found.sharp_correlation == pytest.approx(np.corrcoef(found.masked.ravel(), found.moved.ravel())[0, 1])
+    linear = twin.moved(truth, found.rotation, found.shift)
+    assert found.correlation == pytest.approx(np.corrcoef(found.masked.ravel(), linear.ravel())[0, 1])
     still = evaluation.align(volume, truth, fixed=True)
     assert still.correlation == pytest.approx(np.corrcoef(still.masked.ravel(), truth.ravel())[0, 1])
     assert found.correlation >= still.correlation - 1e-3

@@ -155,6 +155,7 @@ def run_average(args: argparse.Namespace) -> int:
     frequencies, curve = evaluation.fsc(aligned.masked, aligned.moved)
     figures: dict[str, Any] = {
         "correlation": aligned.correlation,
+        "sharp_correlation": aligned.sharp_correlation,
         **resolutions(frequencies, curve, voxel_size),
         "cycles_per_voxel": frequencies.tolist(),
         "fsc": curve.tolist(),
