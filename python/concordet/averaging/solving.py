@@ -42,16 +42,24 @@ class Solver:
 
     def wiener(self, sums: expectation.Sums) -> np.ndarray:
         """(band + 1,) what is added to the denominator: 0.25 f sigma^2 / S."""
-        den = sums.denominator
-        coverage = np.bincount(self.shell[self.inside], den[self.inside], self.band + 1) / self.sizes
-        least = 1e-3 * den[self.inside].mean() + 1e-30
-        bare = np.where(self.inside, sums.numerator / np.maximum(den, least), 0)
-        power = np.abs(self.half.transform(self.back(bare), threads=self.task.threads)) ** 2
+        den = sums.denominator[self.inside]
+        shell = self.shell[self.inside]
+
+        def mean(values: np.ndarray) -> np.ndarray:
+            return np.bincount(shell, values, self.band + 1) / self.sizes
+
+        # Coverage may be uneven (slices of a tilt series, zeros of a CTF): the damped division keeps the gaps from
+        # ruling what is estimated from it, P = gain S + noise.
+        coverage = np.maximum(mean(den), 1e-30)
+        damped = np.zeros(self.inside.shape)
+        damped[self.inside] = 1 / (den + coverage[shell])
+        power = np.abs(self.half.transform(self.back(sums.numerator * damped), threads=self.task.threads)) ** 2
         power = np.bincount(self.half.shells, power, self.band + 1) / np.maximum(
             np.bincount(self.half.shells, minlength=self.band + 1), 1)
         share, sigma2 = self.task.mask_share, self.sigma2[:self.band + 1]
-        noise = share * sigma2 / np.maximum(coverage, 1e-30)
-        signal = np.maximum(power - noise, 0.02 * noise)
+        noise = share * sigma2 * mean(den * damped[self.inside] ** 2)
+        gain = np.maximum(mean((den * damped[self.inside]) ** 2), 1e-30)
+        signal = np.maximum((power - noise) / gain, 0.02 * share * sigma2 / coverage)
         term = WIENER * share * sigma2 / np.maximum(signal, 1e-30)
         term[0] = term[1]
         return term
