@@ -79,20 +79,29 @@ class Estimating:
         totals = [sum(row[1:], row[0]) for row in sums]
         solved = Solver(self.task, sigma2, band)
         self.coverage = [solved.coverage(total) for total in totals]
-        common = sum(solved.spectrum(total) for total in totals) if theta else None
+        def common(fold: int | None = None) -> np.ndarray | None:
+            """Sum of all classes' spectra, without a fold."""
+            if not theta:
+                return None
+            whole = totals if fold is None else [total - row[fold] for row, total in zip(sums, totals, strict=True)]
+            return np.sum([solved.spectrum(one) for one in whole], axis=0)
+
+        shared = [common(f) for f in range(self.task.fold_count)] if self.task.fold_count > 1 else []
+        together = common()
         volumes = np.empty((classes, box, box, box), np.float32)
         references = np.empty((classes, self.task.fold_count, box, box, box), np.float32)
         halves = np.empty((classes, 2, box, box, box), np.float32)
         for k, (row, total) in enumerate(zip(sums, totals, strict=True)):
             fill = None if old is None or not self.task.settings.fill_in else old[k]
-            observed = self._observed(posterior, shares, k, band) if fill is not None else None
 
-            def solve(one, fill=fill, observed=observed):
-                return solved.volume(one, common, theta, fill, observed)
+            def observed(chosen, k=k, fill=fill):
+                return None if fill is None else self._observed(posterior, shares, k, chosen, band)
 
-            volumes[k] = solve(total)
-            for f in range(self.task.fold_count):
-                references[k, f] = volumes[k] if self.task.fold_count == 1 else solve(total - row[f])
+            volumes[k] = solved.volume(total, together, theta, fill, observed(parts >= 0))
+            if self.task.fold_count == 1:
+                references[k, 0] = volumes[k]
+            for f, one in enumerate(shared):
+                references[k, f] = solved.volume(total - row[f], one, theta, fill, observed(parts != f))
             for h in range(2):
                 mine = row[h::2]
                 halves[k, h] = solved.volume(sum(mine[1:], mine[0])) if mine else 0
@@ -108,16 +117,17 @@ class Estimating:
                  weight_index=particles.weight_index[row], symmetry=self.task.group, threads=self.task.threads)
         return sums
 
-    def _observed(self, posterior: Posterior, shares: np.ndarray, k: int, band: int) -> np.ndarray:
-        """sum P R^-1 1: what the denominator would be if every coefficient had been observed."""
+    def _observed(self, posterior: Posterior, shares: np.ndarray, k: int, chosen: np.ndarray, band: int
+                  ) -> expectation.Sums:
+        """sum P R^-1 1 of some particles: what the denominator would be if every coefficient had been observed."""
         half, sums = self.task.particles.half, expectation.Sums(self.task.particles.half.box, band)
-        row, column = np.nonzero(shares[:, k] > SMALL)
+        row, column = np.nonzero((shares[:, k] > SMALL) & chosen[:, None])
         count = half.count(band)
         zero = np.zeros((1, count), np.complex64)
         sums.add(half, zero, np.ones((1, count), np.float32), np.zeros(len(row), np.int64),
                  posterior.rotations[row, k, column], posterior.shifts[row, k, column], shares[row, k, column],
-                 weight_index=np.zeros(len(row), np.int64), threads=self.task.threads)
-        return sums.denominator
+                 weight_index=np.zeros(len(row), np.int64), symmetry=self.task.group, threads=self.task.threads)
+        return sums
 
     def _resolution(self, halves: np.ndarray, band: int) -> float | None:
         """Shell, up to `band`, where the FSC of two half averages falls below 0.143; None where it does not."""

@@ -69,7 +69,8 @@ class Matching:
 
     def _around(self) -> Candidates:
         """The poses of the file turned by up to the angular range: 33 rotations, half of the range apart."""
-        turns = np.radians(shift_grid(self.task.settings.angular_range, self.task.settings.angular_range / 2))
+        reach = self.task.settings.angular_range
+        turns = np.radians(shift_grid(reach, reach / 2)) if reach > 0 else np.zeros((1, 3))
         rotations = rigid.from_rotation_vector(turns) @ self.task.given.rotations[:, None]
         shifts = np.repeat(self.task.given.shifts[:, None], len(turns), axis=1)
         return Candidates(rotations, shifts, np.zeros(rotations.shape[:2]), np.full(len(rotations), len(turns)))
@@ -93,13 +94,27 @@ class Matching:
 
         def judge(judged: Callable[..., poses.Scored], chosen: np.ndarray, **options) -> None:
             row, column = np.nonzero(chosen)
-            scored = judged(references, particles.half, particles.p0, particles.p1, inverse, row,
-                            posterior.rotations[row, k, column], posterior.shifts[row, k, column], xi=model.xi,
-                            max_shift=max(settings.max_shift, np.abs(posterior.shifts).max()),
-                            weights=particles.weight_index[row], reference_index=self.task.fold[row],
-                            threads=self.task.threads, newton=0 if fixed else 2, **options)
-            posterior.rotations[row, k, column], posterior.shifts[row, k, column] = scored.rotations, scored.shifts
-            posterior.ll[row, k, column], posterior.norms[row, k, column] = scored.likelihoods, scored.norms
+
+            def at(row: np.ndarray, column: np.ndarray, newton: int) -> poses.Scored:
+                return judged(references, particles.half, particles.p0, particles.p1, inverse, row,
+                              posterior.rotations[row, k, column], posterior.shifts[row, k, column], xi=model.xi,
+                              max_shift=max(settings.max_shift, np.abs(posterior.shifts).max()),
+                              weights=particles.weight_index[row], reference_index=self.task.fold[row],
+                              threads=self.task.threads, newton=newton, **options)
+
+            def keep(row: np.ndarray, column: np.ndarray, scored: poses.Scored, kept: np.ndarray) -> None:
+                row, column = row[kept], column[kept]
+                posterior.rotations[row, k, column] = scored.rotations[kept]
+                posterior.shifts[row, k, column] = scored.shifts[kept]
+                posterior.ll[row, k, column] = scored.likelihoods[kept]
+                posterior.norms[row, k, column] = scored.norms[kept]
+
+            scored = at(row, column, 0 if fixed else 2)
+            kept = self._within(row, scored)
+            keep(row, column, scored, kept)
+            if judged is poses.score and not kept.all():    # as they lie, where Newton's steps leave the range
+                row, column = row[~kept], column[~kept]
+                keep(row, column, at(row, column, 0), np.ones(len(row), bool))
 
         with self.task.timer("score"):
             judge(poses.score, meant, band=low, search_shifts=settings.search == "magnitude" and not fixed)
@@ -119,6 +134,16 @@ class Matching:
         with self.task.timer("weights"):
             posterior.shares[:, k] = self._shares(posterior, k)
 
+    def _within(self, row: np.ndarray, scored: poses.Scored) -> np.ndarray:
+        """Which of the poses found for particles `row` count: all but those that left the range of "local"."""
+        settings = self.task.settings
+        if settings.poses != "local":
+            return np.ones(len(row), bool)
+        given = self.task.given
+        turned = rigid.geodesic(scored.rotations, given.rotations[row])
+        moved = np.linalg.norm(scored.shifts - given.shifts[row], axis=1)
+        return (turned <= settings.angular_range + 1e-6) & (moved <= settings.max_shift + 1e-6)
+
     def _level(self, posterior: Posterior, k: int, model: Model, references: list[Reference],
                inverse: np.ndarray) -> None:
         """Where a reference overlaps the wedge more, every pose explains more noise: level the data term by it."""
@@ -133,7 +158,12 @@ class Matching:
         mean = (powers[self.task.fold] * seen[particles.weight_index]).sum(axis=1)
         gain = np.clip(mean[:, None] / np.maximum(posterior.norms[:, k], 1e-30), 0.4, 4.0)
         prior = (posterior.shifts[:, k] ** 2).sum(axis=-1) / (2 * model.xi**2)
-        posterior.ll[:, k] = (posterior.ll[:, k] + prior) * gain - prior
+        levelled = np.where(posterior.meant[:, k], (posterior.ll[:, k] + prior) * gain - prior, -np.inf)
+        # The highest likelihood stays what it was: classes remain comparable.
+        highest = np.where(posterior.meant[:, k], posterior.ll[:, k], -np.inf).max(axis=1)
+        top = levelled.max(axis=1)
+        shift = np.where(np.isfinite(top), highest, 0) - np.where(np.isfinite(top), top, 0)
+        posterior.ll[:, k] = levelled + shift[:, None]
 
     def _shares(self, posterior: Posterior, k: int) -> np.ndarray:
         """v of class k's candidates (N, C)."""

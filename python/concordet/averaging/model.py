@@ -33,15 +33,19 @@ LEAST_SHARE = 1e-6  # of a class
 REVIVED = 0.25
 
 
+_CHOICES = {"search": ("grid", "magnitude"), "weights": ("voronoi", "uniform"), "cells": ("so3", "euler"),
+            "poses": ("search", "fixed", "local")}
+
+
 @dataclass(frozen=True)
 class Settings:
     """What an averaging run does; see `average`.
 
     classes          K
     iterations       at most
-    soft             FAML: all candidates by their posterior; else FA: the best one by correlation
+    soft             FAML: all candidates by their posterior; else FA: the one of highest likelihood
     search           "grid": exact correlation over a grid of shifts; "magnitude": of |p0| with |A|
-    weights          shares v of candidates: "voronoi", "uniform", "laplace"
+    weights          shares v of candidates: "voronoi", "uniform"
     samples          random poses of the Voronoi cells;   cells  "so3" or "euler": how they are drawn
     alpha_trd        of a squared voxel in the cells' distance; None: 3 / r^2, r the radius of gyration of the mask
     folds            parts of the particles that do not see themselves in their reference; 1: all see all
@@ -58,7 +62,7 @@ class Settings:
     fill_in          missing data from the old average [2, eq. 10], no Wiener term
     rotate           start from random rotations; else from none
     one_noise        one sigma^2 for all shells, starting as in [2, 2.4]
-    poses            "search", "fixed" or "local";   angular_range  degrees, of "local"
+    poses            "search", "fixed" or "local": within angular_range degrees and max_shift voxels of the file's
     seed
     """
 
@@ -241,6 +245,9 @@ class Task:
         settings, count = self.settings, len(self.particles)
         if count < 1 or settings.classes < 1:
             raise InputError(f"averaging: expected particles and a class at least, got {count} and {settings.classes}")
+        for name, known in _CHOICES.items():
+            if (value := getattr(settings, name)) not in known:
+                raise InputError(f"{name}: expected {' or '.join(known)}, got {value}")
         if settings.poses != "search":
             len(self.given)
         self.group = rigid.symmetry_group(settings.symmetry)

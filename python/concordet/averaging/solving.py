@@ -68,13 +68,13 @@ class Solver:
         return np.where(self.inside, sums.numerator, 0) / (sums.denominator + self.wiener(sums)[self.shell])
 
     def volume(self, sums: expectation.Sums, common: np.ndarray | None = None, theta: float = 0.0,
-               old: np.ndarray | None = None, observed: np.ndarray | None = None) -> np.ndarray:
+               old: np.ndarray | None = None, observed: expectation.Sums | None = None) -> np.ndarray:
         """A (n, n, n); common: sum of all classes' spectra; old: the last average, observed: full denominator."""
         numerator, denominator = np.where(self.inside, sums.numerator, 0), sums.denominator
         if old is not None and observed is not None:
             # [2, eq. 10] A = c num / den + (1 - c) A_old, c the observed part of each coefficient.
             before = Reference(old, self.band, threads=self.task.threads).data
-            part = np.clip(denominator / np.maximum(observed, 1e-12), 0, 1)
+            part = np.clip(denominator / np.maximum(observed.denominator, 1e-12), 0, 1)
             bare = numerator / np.maximum(denominator, 1e-3 * max(float(denominator.mean()), 1e-30))
             return self.back(np.where(self.inside, part * bare + (1 - part) * before, 0))
         denominator = denominator + self.wiener(sums)[self.shell]
