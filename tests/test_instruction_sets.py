@@ -1,6 +1,5 @@
 """Objects of one instruction set share no symbols with those of another, and give the same answers."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import concordet
 from concordet import _kernels
 from concordet.correlation import Matcher, shift_grid, spherical_harmonics, wigner_d
 from concordet.fourier import Reference
 from concordet.rigid import random_rotations
+from instruction_sets import run_with_instruction_set
 
 CHECK = Path(__file__).parents[1] / "cmake" / "check_symbols.py"
 
@@ -64,12 +63,6 @@ def search_kernels(threads):
 
 
 PROGRAM = "import sys, numpy, test_instruction_sets as t; numpy.savez(sys.argv[1], **t.search_kernels(2))"
-
-
-def run_with_instruction_set(name, *arguments):
-    paths = [str(Path(__file__).parent), str(Path(concordet.__file__).parents[1])]
-    environment = os.environ | {"CONCORDET_ISA": name, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])

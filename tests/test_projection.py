@@ -1,18 +1,14 @@
 """The real-space projector: exact transpose, true line integrals, one answer on every machine."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import concordet
 from concordet import _kernels
 from concordet.errors import InputError
 from concordet.geometry import joined, tilt_series
 from concordet.projection import VIEWS_AT_A_TIME, Projector, TiltData, as_volume, zeros_volume
+from instruction_sets import run_with_instruction_set
 from reference import projection as slow
 
 TILTS = np.array([-80.0, -61.0, -33.3, -4.0, 0.0, 17.0, 45.0, 80.0])
@@ -402,12 +398,6 @@ def test_any_number_of_threads_gives_the_same_bits():
 
 PROGRAM = ("import sys, numpy, test_projection; "
            "numpy.savez(sys.argv[1], **test_projection.every_kernel(2))")
-
-
-def run_with_instruction_set(name, *arguments):
-    paths = [str(Path(__file__).parent), str(Path(concordet.__file__).parents[1])]
-    environment = os.environ | {"CONCORDET_ISA": name, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])

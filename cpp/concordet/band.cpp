@@ -133,4 +133,16 @@ void write_matrix(const Rotation& rotation, float* matrix) {
         for (int column : {0, 1, 2}) matrix[3 * row + column] = static_cast<float>(2 * rotation(column, row));
 }
 
+std::vector<std::int64_t> particle_runs(const View<const std::int64_t, 1>& particles,
+                                        const View<const std::int64_t, 1>& weights) {
+    constexpr std::int64_t longest = 64;
+    const std::int64_t count = particles.shape[0];
+    std::vector<std::int64_t> runs{0};
+    for (std::int64_t i = 1; i < count; ++i)
+        if (particles(i) != particles(i - 1) || weights(i) != weights(i - 1) || i - runs.back() == longest)
+            runs.push_back(i);
+    if (count > 0) runs.push_back(count);
+    return runs;
+}
+
 }  // namespace concordet

@@ -63,4 +63,9 @@ Rotation rotation_of(const View<const double, 3>& rotations, std::int64_t item);
 /// 2 R^T in single precision, row by row.
 void write_matrix(const Rotation& rotation, float* matrix);
 
+/// Items of one particle and weight that follow each other share its preparation: where such runs begin, and the end of
+/// the last; {0} without items. A run is no longer than 64, so that few particles still occupy all threads.
+std::vector<std::int64_t> particle_runs(const View<const std::int64_t, 1>& particles,
+                                        const View<const std::int64_t, 1>& weights);
+
 }  // namespace concordet

@@ -14,8 +14,6 @@ namespace {
 
 using Complex = std::complex<float>;
 
-/// Items that share one preparation of their particle at most, so that few particles still occupy all threads.
-constexpr std::int64_t longest_run = 64;
 /// Items that are laid out in memory before they are inserted, and what their particles may take: enough for the grid
 /// to be read once for many.
 constexpr std::size_t most_items = 256;
@@ -332,13 +330,8 @@ void shell_sums(const std::vector<View<const Complex, 3>>& references, const Obs
         require(shell >= 0 && shell < shell_count, "shell ", shell, " is not one of ", shell_count);
         shell_of[i] = shell;
     }
-    std::vector<std::int64_t> runs{0};    // first item of each run that shares its particle
-    for (std::int64_t i = 1; i < count; ++i)
-        if (items.particles(i) != items.particles(i - 1) || items.weights(i) != items.weights(i - 1) ||
-            i - runs.back() == longest_run)
-            runs.push_back(i);
-    const auto run_count = count > 0 ? static_cast<int>(runs.size()) : 0;
-    runs.push_back(count);
+    const std::vector<std::int64_t> runs = particle_runs(items.particles, items.weights);
+    const auto run_count = static_cast<int>(runs.size()) - 1;
     const PoseLoops& sampling = CHOSEN_LOOPS(pose_loops);
     const ExpectationLoops& kernel = CHOSEN_LOOPS(expectation_loops);
     const int team = std::min(thread_count(threads), std::max(run_count, 1));

@@ -28,8 +28,6 @@ const PoseLoops& loops() {
 constexpr double largest_phase_step = 0.3;
 /// Share of the mean curvature that is added to every direction.
 constexpr double damping = 0.05;
-/// Items that share one preparation of their particle at most, so that few particles still occupy all threads.
-constexpr std::int64_t longest_run = 64;
 
 void require_items(const PoseData& data, const PoseItems& items) {
     const std::int64_t count = items.particles.shape[0], coefficients = data.indices.shape[0];
@@ -288,14 +286,8 @@ void for_items(const PoseData& data, const PoseItems& items, const ShiftOptions&
             "coefficients must lie within Nyquist, and not all at k = 0");
     for (const auto& reference : data.references) require_reference(reference, band);
     require_items(data, items);
-    const std::int64_t count = items.particles.shape[0];
-    std::vector<std::int64_t> runs{0};    // first item of each run that shares its particle
-    for (std::int64_t i = 1; i < count; ++i)
-        if (items.particles(i) != items.particles(i - 1) || items.weights(i) != items.weights(i - 1) ||
-            i - runs.back() == longest_run)
-            runs.push_back(i);
-    const auto run_count = count > 0 ? static_cast<int>(runs.size()) : 0;
-    runs.push_back(count);
+    const std::vector<std::int64_t> runs = particle_runs(items.particles, items.weights);
+    const auto run_count = static_cast<int>(runs.size()) - 1;
     const int team = std::min(thread_count(threads), std::max(run_count, 1));
     instruction_set();    // may throw: not inside the team
 #pragma omp parallel num_threads(team)

@@ -6,7 +6,6 @@
 namespace concordet {
 
 void bind_fft(py::module_& module) {
-    module.def("fast_length", &fast_length, "n"_a);
     module.def("transform_cube", [](const Array<float>& volume, const Array<float>& profile, int length, float factor,
                                     const Array<std::complex<float>>& spectrum, int threads) {
         auto from = view<const float, 3>(volume, "volume");
