@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from concordet import poses, rigid
-from concordet.averaging.model import FAR, LEVELLED, SEARCH_SHELLS, Model, Posterior, Task
+from concordet.averaging.model import FAR, LEVELLED, SEARCH_SHELLS, SHIFT_SPACING, Model, Posterior, Task
 from concordet.correlation import Candidates, Matcher, remove_shell_means, shift_grid
 from concordet.fourier import Reference, highest_band
 
@@ -27,7 +27,7 @@ class Matching:
     def _shifts(self) -> np.ndarray:
         if self.task.settings.search != "grid":
             return np.zeros((1, 3))
-        return shift_grid(self.task.settings.max_shift, self.task.particles.half.box / (2 * SEARCH_SHELLS + 0.2857))
+        return shift_grid(self.task.settings.max_shift, SHIFT_SPACING * self.task.box)
 
     def expect(self, model: Model) -> Posterior:
         """Candidates and their likelihoods for every particle and class."""
