@@ -15,7 +15,7 @@ from concordet.fourier import HalfSpace
 # Shells of each iteration, of a box whose Nyquist is not below; then as far as the averages of two halves agree.
 BANDS = (6, 6, 6, 8, 8, 10, 10, 12, 12, 15)
 SEARCH_SHELLS = 9
-# Of the grid of shifts, in parts of the box: n / (2 SEARCH_SHELLS), and a little less so that lattice points lie at 7 of
+# Of the grid of shifts, in parts of the box: n / (2 SEARCH_SHELLS), a little less so that lattice points lie at 7 of
 # 64 voxels, the default reach: 33 points instead of 27.
 SHIFT_SPACING = 3.5 / 64
 # Candidates further than this below the best at the search band, in nats, have no share.
